@@ -1,0 +1,84 @@
+"""Tells every gateway once a second that this service is here."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from bus.frames import Frame
+from bus.node import Node
+from proto.v1 import speech_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+BEAT_S: Final = 1.0
+# A service whose beats stay out so long is gone.
+MISSED_BEATS: Final = 3
+# How often names are looked up again: a gateway that moved is found within this.
+RESOLVE_S: Final = 5.0
+
+
+class Announcer:
+    """Pushes `announcement()` to every gateway; a DNS name stands for all its addresses."""
+
+    def __init__(self, node: Node, gateways: list[str], announcement: Callable[[], pb.Announcement]) -> None:
+        self._node = node
+        self._gateways = gateways
+        self._announcement = announcement
+        self._addresses = [g for g in gateways if not _is_name(g)]
+
+    async def run(self) -> None:
+        """Announce for ever."""
+        resolve_at = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop.time() >= resolve_at:
+                await self._resolve()
+                resolve_at = loop.time() + RESOLVE_S
+            self.announce()
+            await asyncio.sleep(BEAT_S)
+
+    def announce(self) -> None:
+        """Announce now, because something changed."""
+        frame = Frame(announcement=self._announcement())
+        for address in self._addresses:
+            self._node.send(address, frame)
+
+    async def say_goodbye(self) -> None:
+        """Announce for the last time and give the frame a moment to leave."""
+        self.announce()
+        await asyncio.sleep(0.02)
+
+    async def _resolve(self) -> None:
+        found: list[str] = []
+        for gateway in self._gateways:
+            found += await _resolve(gateway) if _is_name(gateway) else [gateway]
+        for address in set(self._addresses) - set(found):
+            self._node.forget(address)
+        self._addresses = list(dict.fromkeys(found))
+
+
+def _is_name(address: str) -> bool:
+    parts = urlsplit(address)
+    if parts.scheme != "tcp" or not parts.hostname:
+        return False
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET, parts.hostname)
+    except OSError:
+        return True
+    return False
+
+
+async def _resolve(address: str) -> list[str]:
+    parts = urlsplit(address)
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(
+            parts.hostname, parts.port, family=socket.AF_INET, type=socket.SOCK_STREAM
+        )
+    except OSError as error:
+        log.warning("gateway name not found, trying again", name=parts.hostname, error=str(error))
+        return []
+    return [f"tcp://{host}:{port}" for *_, (host, port, *_) in infos if isinstance(host, str)]

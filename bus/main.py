@@ -1,0 +1,67 @@
+"""The entry point that every service shares: settings, engine, logs, loop, exit status."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+from pydantic_settings import SettingsConfigDict
+
+from bus import engines, logs
+from bus.errors import ConfigurationError
+from bus.serve import Handler, Service
+from bus.settings import ServiceSettings, parse
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def run_service(role: str, settings: type[S], build: Callable[[Any, S], Handler]) -> NoReturn:
+    """Be `python -m services.<role>`: read the settings, build the handler around the engine, serve, exit.
+
+    The engine's module holds `Settings` (a pydantic model whose fields become flags and `<ROLE>_...` variables of
+    the process) and `Engine`, made from them. Exit status: 0 after a drain, 2 when a setting cannot work.
+    """
+    prog = f"services.{role}"
+    try:
+        parsed, engine = configure(role, settings, sys.argv[1:])
+        logs.configure(role, parsed.log_level, parsed.log_format)
+        uvloop.run(_serve(build(engine, parsed), parsed))
+    except* ConfigurationError as group:  # also one that comes alone
+        die(prog, group.exceptions[0])
+    sys.exit(0)
+
+
+def configure(role: str, settings: type[S], args: list[str]) -> tuple[S, Any]:
+    """Return the settings of service and engine in one model, and the engine made from them.
+
+    Raises:
+        ConfigurationError: there is no such engine.
+    """
+    package = f"services.{role}.engines"
+    module = engines.find(package, _engine_name(role, settings, args))
+    config = SettingsConfigDict(env_prefix=f"{role.upper()}_")
+    named = {"model_config": config, "__doc__": module.__doc__}
+    combined: type[S] = type(settings.__name__, (settings, module.Settings), named)
+    parsed = parse(combined, args, f"services.{role}")
+    return parsed, module.Engine(parsed)
+
+
+def die(prog: str, error: BaseException) -> NoReturn:
+    """Say in one line what cannot work, exit with status 2."""
+    sys.stderr.write(f"{prog}: {error}\n")
+    sys.exit(2)
+
+
+def _engine_name(role: str, settings: type[ServiceSettings], args: list[str]) -> str:
+    # The engine decides which flags there are, so its name is read before they are parsed.
+    for position, arg in enumerate(args):
+        if arg == "--engine" and position + 1 < len(args):
+            return args[position + 1]
+        if arg.startswith("--engine="):
+            return arg.removeprefix("--engine=")
+    return os.environ.get(f"{role.upper()}_ENGINE") or str(settings.model_fields["engine"].default)
+
+
+async def _serve(handler: Handler, settings: ServiceSettings) -> None:
+    await Service(handler, settings).run()

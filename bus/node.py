@@ -1,0 +1,122 @@
+"""A process on the bus: one inbox, one outbox per peer, bad frames counted and answered."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from bus.errors import ConfigurationError, MalformedFrameError
+from bus.frames import MEDIA, Frame, Header, answer, decode
+from bus.logs import OncePerSecond
+from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT
+from bus.sockets import Context, Outbox
+from proto.v1 import speech_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+# A peer that nothing was sent to for so long is forgotten; the next frame connects again.
+IDLE_PEER_S: Final = 60.0
+
+Receive = Callable[[str, Frame], None]
+
+
+class Node:
+    """Sends frames to any address and hands every good frame of the inbox to *receive*.
+
+    Use from one event loop only. *receive* gets the name of the body and the frame; what it raises is logged and
+    counted, and the node goes on.
+    """
+
+    def __init__(self, bind: str, role: pb.Role.ValueType, receive: Receive, advertise: str = "") -> None:
+        self._context = Context()
+        self._role = role
+        self._receive = receive
+        self._outboxes: dict[str, Outbox] = {}
+        self._used_at: dict[str, float] = {}
+        self._received = {body.name: FRAMES_RECEIVED.labels(body.name) for body in Frame.DESCRIPTOR.oneofs[0].fields}
+        self._sent = {body.name: FRAMES_SENT.labels(body.name) for body in Frame.DESCRIPTOR.oneofs[0].fields}
+        self._log_limit = OncePerSecond()
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._inbox = self._context.inbox(bind, self._drain)
+        except ConfigurationError:
+            self._context.close()
+            raise
+        self.address = advertise or self._inbox.address
+
+    def send(self, address: str, frame: Frame) -> None:
+        """Send *frame* to the inbox at *address*; to nobody if it is empty. Never blocks.
+
+        What a peer does not take is queued within the bounds of `Outbox`, then dropped and counted.
+        """
+        if not address:
+            return
+        outbox = self._outboxes.get(address) or self._connect(address)
+        if outbox is None:
+            return
+        body = frame.WhichOneof("body") or ""
+        dropped = outbox.dropped
+        outbox.send(frame.SerializeToString(), media=body in MEDIA)
+        self._used_at[address] = self._loop.time()
+        self._sent[body].inc()
+        if outbox.dropped != dropped:
+            self.drop("peer_not_reading", peer=address, body=body)
+
+    def forget(self, address: str) -> None:
+        """Close the connection to *address* and drop what it still holds."""
+        self._used_at.pop(address, None)
+        outbox = self._outboxes.pop(address, None)
+        if outbox is not None:
+            outbox.close()
+
+    def forget_idle(self) -> None:
+        """Close the connections that have not been used for `IDLE_PEER_S`."""
+        now = self._loop.time()
+        for address in [a for a, used in self._used_at.items() if now - used > IDLE_PEER_S]:
+            self.forget(address)
+
+    def fail(self, header: Header, code: pb.Error.Code.ValueType, message: str, *, retryable: bool = False) -> None:
+        """Answer the sender of *header* with an Error, if it said where to."""
+        error = pb.Error(code=code, message=message, role=self._role, retryable=retryable)
+        self.send(header.reply_to, answer(header, error=error))
+
+    def drop(self, reason: str, **facts: object) -> None:
+        """Count a frame that is not used, and log it once a second at most for each reason."""
+        FRAMES_DROPPED.labels(reason).inc()
+        held_back = self._log_limit.held_back(reason)
+        if held_back is not None:
+            log.warning("frame dropped", reason=reason, more=held_back, **facts)
+
+    def close(self) -> None:
+        """Close every socket. Idempotent."""
+        self._inbox.close()
+        for address in list(self._outboxes):
+            self.forget(address)
+        self._context.close()
+
+    def _connect(self, address: str) -> Outbox | None:
+        try:
+            outbox = self._context.outbox(address)
+        except ConfigurationError as error:
+            self.drop("bad_address", peer=address[:200], error=str(error)[:200])
+            return None
+        self._outboxes[address] = outbox
+        return outbox
+
+    def _drain(self, batch: list[bytes]) -> None:
+        for data in batch:
+            try:
+                body, frame = decode(data)
+            except MalformedFrameError as error:
+                self.drop("malformed", error=str(error))
+                # An error is never answered with an error: two peers would keep each other busy for ever.
+                if error.header is not None:
+                    self.fail(error.header, pb.Error.BAD_FRAME, str(error))
+                continue
+            self._received[body].inc()
+            try:
+                self._receive(body, frame)
+            except Exception:
+                self.drop("receiver_failed", body=body)
+                log.exception("frame handler failed", body=body)
