@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # A loop that has not turned for so long is taken for dead. A loop runs no inference; seconds are out of the ordinary.
 STALLED_LOOP_S: Final = 10.0
 
+# How soon `close` is noticed.
+SHUTDOWN_POLL_S: Final = 0.05
+
 Wsgi = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 
 
@@ -68,7 +71,7 @@ class HealthServer:
             raise ConfigurationError(
                 f"cannot serve health on {host}:{port}: {error}; choose another with --health_port (0: any)"
             ) from error
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(SHUTDOWN_POLL_S,), name="health", daemon=True).start()
         self.url = f"http://{host}:{self._server.server_port}"
 
     def close(self) -> None:
