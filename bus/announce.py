@@ -81,4 +81,4 @@ async def _resolve(address: str) -> list[str]:
     except OSError as error:
         log.warning("gateway name not found, trying again", name=parts.hostname, error=str(error))
         return []
-    return [f"tcp://{info[4][0]!s}:{info[4][1]}" for info in infos]
+    return [f"tcp://{info[4][0]!s}:{info[4][1]}" for info in infos]  # type: ignore[str-bytes-safe]

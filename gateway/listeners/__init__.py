@@ -1,0 +1,1 @@
+"""Where clients come in: sockets and connections, no conversation."""
