@@ -1,0 +1,84 @@
+"""Latencies of scripted engines: a constant, or a distribution to draw from, written as one word of text.
+
+text                 seconds drawn
+`0.2`                always 0.2
+`uniform:0.1,0.3`    anything from 0.1 to 0.3, equally likely
+`lognormal:0.2,0.5`  median 0.2; the logarithm's standard deviation is 0.5. Most real latencies look like this.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator
+
+# Bounds that catch milliseconds given as seconds, and spreads whose draws would be astronomical.
+MOST_SECONDS: Final = 3600.0
+MOST_SIGMA: Final = 3.0
+FORMS: Final = "SECONDS, uniform:LOWEST,HIGHEST or lognormal:MEDIAN,SIGMA"
+
+
+class Shape(Enum):
+    """How the draws are distributed."""
+
+    CONSTANT = "constant"
+    UNIFORM = "uniform"
+    LOGNORMAL = "lognormal"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A distribution of seconds. *first* and *second*: see the forms above; a constant has no second."""
+
+    shape: Shape
+    first: float
+    second: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the latency that *text* describes.
+
+        Raises:
+            ValueError: it describes none; the message names the forms or the bound.
+        """
+        name, colon, rest = text.strip().partition(":")
+        try:
+            shape = Shape(name.strip()) if colon else Shape.CONSTANT
+            numbers = [float(part) for part in (rest if colon else name).split(",")]
+        except ValueError:
+            raise ValueError(f"not a latency: {text!r}; write {FORMS}") from None
+        if len(numbers) != (1 if shape is Shape.CONSTANT else 2):
+            raise ValueError(f"wrong number of values in {text!r}; write {FORMS}")
+        return cls(shape, *numbers)._checked()
+
+    def draw(self, rng: random.Random) -> float:
+        """Return one latency in seconds."""
+        match self.shape:
+            case Shape.CONSTANT:
+                return self.first
+            case Shape.UNIFORM:
+                return rng.uniform(self.first, self.second)
+            case Shape.LOGNORMAL:
+                return self.first * math.exp(rng.gauss(0.0, self.second))
+
+    def _checked(self) -> Self:
+        lognormal = self.shape is Shape.LOGNORMAL
+        if not 0.0 <= self.first <= MOST_SECONDS:  # false for NaN, too
+            raise ValueError(f"a latency lies between 0 and {MOST_SECONDS:g} seconds, not {self.first:g}")
+        if not 0.0 <= self.second <= (MOST_SIGMA if lognormal else MOST_SECONDS):
+            bound = f"sigma lies between 0 and {MOST_SIGMA:g}" if lognormal else f"at most {MOST_SECONDS:g} seconds"
+            raise ValueError(f"{bound}, not {self.second:g}")
+        if self.shape is Shape.UNIFORM and self.second < self.first:
+            raise ValueError(f"the highest latency {self.second:g} is below the lowest {self.first:g}")
+        return self
+
+
+def _parses(text: str) -> str:
+    Latency.parse(text)
+    return text
+
+
+LatencyText = Annotated[str, AfterValidator(_parses)]
+"""Type of a settings field that holds a latency as text: checked when the process starts, parsed by its engine."""
