@@ -51,7 +51,9 @@ class Latency:
             raise ValueError(f"not a latency: {text!r}; write {FORMS}") from None
         if len(numbers) != (1 if shape is Shape.CONSTANT else 2):
             raise ValueError(f"wrong number of values in {text!r}; write {FORMS}")
-        return cls(shape, *numbers)._checked()
+        latency = cls(shape, *numbers)
+        _check(latency)
+        return latency
 
     def draw(self, rng: random.Random) -> float:
         """Return one latency in seconds."""
@@ -63,16 +65,16 @@ class Latency:
             case Shape.LOGNORMAL:
                 return self.first * math.exp(rng.gauss(0.0, self.second))
 
-    def _checked(self) -> Self:
-        lognormal = self.shape is Shape.LOGNORMAL
-        if not 0.0 <= self.first <= MOST_SECONDS:  # false for NaN, too
-            raise ValueError(f"a latency lies between 0 and {MOST_SECONDS:g} seconds, not {self.first:g}")
-        if not 0.0 <= self.second <= (MOST_SIGMA if lognormal else MOST_SECONDS):
-            bound = f"sigma lies between 0 and {MOST_SIGMA:g}" if lognormal else f"at most {MOST_SECONDS:g} seconds"
-            raise ValueError(f"{bound}, not {self.second:g}")
-        if self.shape is Shape.UNIFORM and self.second < self.first:
-            raise ValueError(f"the highest latency {self.second:g} is below the lowest {self.first:g}")
-        return self
+
+def _check(latency: Latency) -> None:
+    lognormal = latency.shape is Shape.LOGNORMAL
+    if not 0.0 <= latency.first <= MOST_SECONDS:  # false for NaN, too
+        raise ValueError(f"a latency lies between 0 and {MOST_SECONDS:g} seconds, not {latency.first:g}")
+    if not 0.0 <= latency.second <= (MOST_SIGMA if lognormal else MOST_SECONDS):
+        bound = f"sigma lies between 0 and {MOST_SIGMA:g}" if lognormal else f"at most {MOST_SECONDS:g} seconds"
+        raise ValueError(f"{bound}, not {latency.second:g}")
+    if latency.shape is Shape.UNIFORM and latency.second < latency.first:
+        raise ValueError(f"the highest latency {latency.second:g} is below the lowest {latency.first:g}")
 
 
 def _parses(text: str) -> str:
