@@ -17,8 +17,15 @@ PROTOCOL_VERSION: Final = 1
 # thing that travels.
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 
-# Bodies that make up the volume. Everything else is control: it is never dropped and goes ahead of these.
+# The names of all bodies.
+BODIES: Final = tuple(body.name for body in Frame.DESCRIPTOR.oneofs_by_name["body"].fields)
+
+# Bodies that make up the volume. Everything else is control: it goes ahead of what waits of these.
 MEDIA: Final = frozenset({"audio", "speech", "speech_out"})
+
+# Control that means something by its place among the media of its sender: it does not go ahead of them. A
+# synthesis_done that overtook its speech_out would cut the answer short.
+IN_ORDER: Final = frozenset({"input_commit", "input_clear", "synthesis_done"})
 
 # Bodies that concern a process, not a session.
 SESSIONLESS: Final = frozenset({"announcement", "lease_renewal", "drain"})

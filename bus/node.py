@@ -1,22 +1,26 @@
 """A process on the bus: one inbox, one outbox per peer, bad frames counted and answered."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
 from bus.errors import ConfigurationError, MalformedFrameError
-from bus.frames import MEDIA, Frame, Header, answer, decode
+from bus.frames import IN_ORDER, MEDIA, Frame, Header, answer, decode
 from bus.logs import OncePerSecond
 from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT
-from bus.sockets import Context, Outbox
+from bus.sockets import HARD_LIMIT_BYTES, Context, Outbox
 from proto.v1 import speech_pb2 as pb
 
 log = structlog.get_logger(__name__)
 
 # A peer that nothing was sent to for so long is forgotten; the next frame connects again.
 IDLE_PEER_S: Final = 60.0
+# Connections at most. A suite has tens of processes; who invents addresses must not use up the descriptors.
+PEERS: Final = 256
 
 Receive = Callable[[str, Frame], None]
 
@@ -34,8 +38,6 @@ class Node:
         self._receive = receive
         self._outboxes: dict[str, Outbox] = {}
         self._used_at: dict[str, float] = {}
-        self._received = {body.name: FRAMES_RECEIVED.labels(body.name) for body in Frame.DESCRIPTOR.oneofs[0].fields}
-        self._sent = {body.name: FRAMES_SENT.labels(body.name) for body in Frame.DESCRIPTOR.oneofs[0].fields}
         self._log_limit = OncePerSecond()
         self._loop = asyncio.get_running_loop()
         try:
@@ -43,7 +45,7 @@ class Node:
         except ConfigurationError:
             self._context.close()
             raise
-        self.address = advertise or self._inbox.address
+        self.address = advertise or reachable(self._inbox.address)
 
     def send(self, address: str, frame: Frame) -> None:
         """Send *frame* to the inbox at *address*; to nobody if it is empty. Never blocks.
@@ -55,11 +57,16 @@ class Node:
         outbox = self._outboxes.get(address) or self._connect(address)
         if outbox is None:
             return
-        body = frame.WhichOneof("body") or ""
+        body = frame.WhichOneof("body")
+        if body is None:
+            raise ValueError("a frame without a body")
+        encoded = frame.SerializeToString()
+        if len(encoded) > HARD_LIMIT_BYTES:  # the peer would cut the connection, and other sessions' frames with it
+            self.drop("too_big", peer=address, body=body, size=len(encoded))
+            return
         dropped = outbox.dropped
-        outbox.send(frame.SerializeToString(), media=body in MEDIA)
-        self._used_at[address] = self._loop.time()
-        self._sent[body].inc()
+        outbox.send(encoded, media=body in MEDIA, in_order=body in IN_ORDER)
+        FRAMES_SENT[body] += 1
         if outbox.dropped != dropped:
             self.drop("peer_not_reading", peer=address, body=body)
 
@@ -71,10 +78,14 @@ class Node:
             outbox.close()
 
     def forget_idle(self) -> None:
-        """Close the connections that have not been used for `IDLE_PEER_S`."""
+        """Close the connections that have not been used for `IDLE_PEER_S`. Call now and then."""
         now = self._loop.time()
-        for address in [a for a, used in self._used_at.items() if now - used > IDLE_PEER_S]:
-            self.forget(address)
+        for address, outbox in list(self._outboxes.items()):
+            if outbox.used:
+                outbox.used = False  # until the next send; looking at the clock here is cheaper than there
+                self._used_at[address] = now
+            elif now - self._used_at[address] > IDLE_PEER_S:
+                self.forget(address)
 
     def fail(self, header: Header, code: pb.Error.Code.ValueType, message: str, *, retryable: bool = False) -> None:
         """Answer the sender of *header* with an Error, if it said where to."""
@@ -96,12 +107,17 @@ class Node:
         self._context.close()
 
     def _connect(self, address: str) -> Outbox | None:
+        if len(self._outboxes) >= PEERS:
+            oldest = min(self._outboxes, key=lambda known: (self._outboxes[known].used, self._used_at[known]))
+            self.drop("too_many_peers", peer=oldest)
+            self.forget(oldest)
         try:
             outbox = self._context.outbox(address)
         except ConfigurationError as error:
             self.drop("bad_address", peer=address[:200], error=str(error)[:200])
             return None
         self._outboxes[address] = outbox
+        self._used_at[address] = self._loop.time()
         return outbox
 
     def _drain(self, batch: list[bytes]) -> None:
@@ -114,9 +130,24 @@ class Node:
                 if error.header is not None:
                     self.fail(error.header, pb.Error.BAD_FRAME, str(error))
                 continue
-            self._received[body].inc()
+            FRAMES_RECEIVED[body] += 1
             try:
                 self._receive(body, frame)
             except Exception:
                 self.drop("receiver_failed", body=body)
                 log.exception("frame handler failed", body=body)
+
+
+def reachable(address: str) -> str:
+    """Return *address* with the address of this host in place of one that means "all interfaces".
+
+    That of the host's name, which in a container is the container's; elsewhere say `--advertise`.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "tcp" or parts.hostname != "0.0.0.0":
+        return address
+    try:
+        host = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        host = "127.0.0.1"
+    return f"tcp://{host}:{parts.port}"

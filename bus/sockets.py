@@ -2,11 +2,13 @@
 
 `zmq.asyncio` costs a future per message. Here the socket's file descriptor is registered with the loop and drained in
 bounded batches. The descriptor is edge-triggered: it becomes readable when the socket's state changes, not while
-there is something to read, so a reader drains until ZeroMQ says `EAGAIN` and a writer looks at `ZMQ_EVENTS` whenever
-a send was refused.
+there is something to read. A reader therefore goes on until ZeroMQ has said that nothing is left (`EAGAIN`, or
+`ZMQ_EVENTS` without `POLLIN`), and a writer with a queue until it has said that there is no room; either answer means
+that ZeroMQ has emptied its own mailbox and that the next change will signal again.
 """
 
 import asyncio
+import socket as posix
 import stat
 from collections import deque
 from collections.abc import Callable
@@ -25,8 +27,19 @@ HIGH_WATER_MARK: Final = 256
 KERNEL_BUFFER_BYTES: Final = 64 * 1024
 # A message beyond MAX_FRAME_BYTES is counted and answered; beyond this ZeroMQ cuts the sender's connection.
 HARD_LIMIT_BYTES: Final = 4 * MAX_FRAME_BYTES
-# Messages taken before the loop gets to run something else; about half a millisecond of work.
+# Messages and bytes taken or sent before the loop gets to run something else: about a millisecond of work.
 BATCH: Final = 256
+BATCH_BYTES: Final = 1024 * 1024
+# A host that vanished is noticed after 30 + 3 * 10 s; its dead connections would be kept for ever otherwise.
+KEEPALIVE_IDLE_S: Final = 30
+KEEPALIVE_INTERVAL_S: Final = 10
+KEEPALIVE_PROBES: Final = 3
+
+# Plain ints: pyzmq's enums cost as much as the call they are given to.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
+_EVENTS: Final = int(zmq.EVENTS)
 
 Receive = Callable[[list[bytes]], None]
 
@@ -50,64 +63,108 @@ class Context:
         self._zmq.destroy(linger=0)
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
-        socket = self._zmq.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
-        socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        socket.setsockopt(zmq.SNDBUF, KERNEL_BUFFER_BYTES)
-        socket.setsockopt(zmq.RCVBUF, KERNEL_BUFFER_BYTES)
-        socket.setsockopt(zmq.MAXMSGSIZE, HARD_LIMIT_BYTES)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        try:
+            socket = self._zmq.socket(kind)
+        except zmq.ZMQError as error:  # no descriptor is left
+            raise ConfigurationError(f"cannot make a socket: {error}; raise the limit of open files") from error
+        set_options(socket)
         return socket
 
 
+def set_options(socket: zmq.Socket[bytes]) -> None:
+    """Give *socket* the options that every socket of the suite has."""
+    for option, value in (
+        (zmq.LINGER, 0),
+        (zmq.SNDHWM, HIGH_WATER_MARK),
+        (zmq.RCVHWM, HIGH_WATER_MARK),
+        (zmq.SNDBUF, KERNEL_BUFFER_BYTES),
+        (zmq.RCVBUF, KERNEL_BUFFER_BYTES),
+        (zmq.MAXMSGSIZE, HARD_LIMIT_BYTES),
+        (zmq.RECONNECT_IVL, 50),
+        (zmq.RECONNECT_IVL_MAX, 1000),
+        (zmq.TCP_KEEPALIVE, 1),
+        (zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S),
+        (zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S),
+        (zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES),
+    ):
+        socket.setsockopt(option, value)
+
+
 class Inbox:
-    """The one PULL that a process binds."""
+    """The one PULL that a process binds.
+
+    Holds nothing itself. What is not read in time waits in ZeroMQ, `HIGH_WATER_MARK` messages a connection, then at
+    the sender.
+    """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str, receive: Receive) -> None:
         self._socket = socket
         self._receive = receive
-        self._ipc_path = ipc_path(address)
+        self._closed = False
         self.address = bind(socket, address)
+        self._ipc_path = ipc_path(self.address)
+        self._fd = socket.FD
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(socket.FD, self._drain)
-        self._loop.call_soon(self._drain)  # what came before the descriptor was watched
+        self._loop.add_reader(self._fd, self._readable)
+        self._drain_is_due = False
+        self._drain_soon()  # what came before the descriptor was watched
 
     def close(self) -> None:
         """Stop reading. Idempotent."""
-        if self._socket.closed:
+        if self._closed:
             return
-        self._loop.remove_reader(self._socket.FD)
+        self._closed = True
+        self._loop.remove_reader(self._fd)
         self._socket.close()
         if self._ipc_path is not None:
             self._ipc_path.unlink(missing_ok=True)
 
+    def _drain_soon(self) -> None:
+        self._drain_is_due = True
+        self._loop.call_soon(self._drain)
+
+    def _readable(self) -> None:
+        if not self._drain_is_due:  # one batch a turn of the loop, however often the descriptor fires
+            self._drain()
+
     def _drain(self) -> None:
-        if self._socket.closed:
+        self._drain_is_due = False
+        if self._closed:
             return
-        batch: list[bytes] = []
-        recv = self._socket.recv
         try:
-            while len(batch) < BATCH:
-                batch.append(recv(zmq.NOBLOCK))
+            batch = [self._socket.recv(_NOBLOCK)]
         except zmq.Again:
-            pass  # libzmq has looked at its mailbox before it says so: the next message will signal again
-        else:
-            self._loop.call_soon(self._drain)  # a full batch: more may be there, and nothing will signal it
-        if batch:
-            self._receive(batch)
+            return
+        # Most wake-ups bring one message. Asking whether there are more costs less than the exception that says no.
+        if int(self._socket.get(_EVENTS)) & _POLLIN:
+            self._fill(batch)
+        self._receive(batch)
+
+    def _fill(self, batch: list[bytes]) -> None:
+        recv = self._socket.recv
+        room = BATCH_BYTES - len(batch[0])
+        try:
+            while len(batch) < BATCH and room > 0:
+                message = recv(_NOBLOCK)
+                room -= len(message)
+                batch.append(message)
+        except zmq.Again:
+            return
+        self._drain_soon()  # more may be there, and nothing will signal it
 
 
 class Outbox:
     """A PUSH to one peer's inbox, with a queue for what it will not take at once.
 
-    The queue holds media up to `MEDIA_BYTES` and control up to `CONTROL_FRAMES`, control going first. Beyond that the
-    message is dropped and counted: the peer has not read for seconds and its leases are about to be given up.
+    The queue holds media up to `MEDIA_BYTES` and control up to `CONTROL_FRAMES` and `CONTROL_BYTES`, control going
+    first. Beyond that the message is dropped and counted: the peer has not read for seconds and its leases are about to
+    be given up. What marks a place among media (`in_order`) waits behind them and has room when they have none left.
     """
 
     MEDIA_BYTES: Final = 8 * 1024 * 1024
+    MARK_BYTES: Final = 256 * 1024
     CONTROL_FRAMES: Final = 10_000
+    CONTROL_BYTES: Final = 8 * MAX_FRAME_BYTES
 
     def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
         self._socket = socket
@@ -115,66 +172,93 @@ class Outbox:
         self._media: deque[bytes] = deque()
         self._media_bytes = 0
         self._control: deque[bytes] = deque()
+        self._control_bytes = 0
+        self._closed = False
+        self._flush_is_due = False
         self.address = address
         self.dropped = 0
+        self.used = True
+        """Set by every send, for whoever wants to know which peers are idle."""
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
             socket.close()
             raise ConfigurationError(f"cannot connect to {address!r}: {error}") from error
-        self._loop.add_reader(socket.FD, self._writable)
+        self._fd = socket.FD
+        self._loop.add_reader(self._fd, self._writable)
 
     @property
     def waiting(self) -> int:
         """Messages that the peer has not taken yet (those inside ZeroMQ aside)."""
         return len(self._control) + len(self._media)
 
-    def send(self, data: bytes, *, media: bool = False) -> None:
-        """Send *data*, or queue it if the peer is not reading. Never blocks."""
-        if self._socket.closed:
+    def send(self, data: bytes, *, media: bool = False, in_order: bool = False) -> None:
+        """Send *data*, or queue it if the peer is not reading. Never blocks.
+
+        *media* may be dropped for want of room; *in_order* is no media but keeps its place among them.
+        """
+        self.used = True
+        if self._closed:
             self.dropped += 1
             return
         if not (self._control or self._media):
             try:
-                self._socket.send(data, zmq.NOBLOCK)
+                self._socket.send(data, _NOBLOCK)
             except zmq.Again:
                 pass
             else:
                 return
-        self._queue(data, media=media)
+        self._queue(data, media=media, in_order=in_order)
         self._writable()
 
     def close(self) -> None:
         """Drop what was not sent. Idempotent."""
-        if not self._socket.closed:
-            self._loop.remove_reader(self._socket.FD)
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
             self._socket.close()
+            self._control.clear()
+            self._media.clear()
 
-    def _queue(self, data: bytes, *, media: bool) -> None:
-        if media:
-            if self._media_bytes + len(data) > self.MEDIA_BYTES:
+    def _queue(self, data: bytes, *, media: bool, in_order: bool) -> None:
+        size = len(data)
+        if media or in_order:
+            if self._media_bytes + size > self.MEDIA_BYTES + (self.MARK_BYTES if in_order else 0):
                 self.dropped += 1
             else:
                 self._media.append(data)
-                self._media_bytes += len(data)
-        elif len(self._control) >= self.CONTROL_FRAMES:
+                self._media_bytes += size
+        elif len(self._control) >= self.CONTROL_FRAMES or self._control_bytes + size > self.CONTROL_BYTES:
             self.dropped += 1
         else:
             self._control.append(data)
+            self._control_bytes += size
 
     def _writable(self) -> None:
-        """Send what is queued. Reading `ZMQ_EVENTS` first rearms the edge-triggered descriptor."""
-        while not self._socket.closed and int(self._socket.EVENTS) & zmq.POLLOUT:
+        # Without a queue, too: reading the events empties ZeroMQ's mailbox, else the descriptor would stay readable.
+        if not self._flush_is_due:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what is queued, a batch at most. Reading the events first rearms the edge-triggered descriptor."""
+        self._flush_is_due = False
+        for _ in range(BATCH):
+            if self._closed or not int(self._socket.get(_EVENTS)) & _POLLOUT:
+                return
             queue = self._control or self._media
             if not queue:
                 return
             try:
-                self._socket.send(queue[0], zmq.NOBLOCK)
+                self._socket.send(queue[0], _NOBLOCK)
             except zmq.Again:
                 continue
             sent = queue.popleft()
             if queue is self._media:
                 self._media_bytes -= len(sent)
+            else:
+                self._control_bytes -= len(sent)
+        self._flush_is_due = True  # there may be room for more, and nothing will signal it
+        self._loop.call_soon(self._flush)
 
 
 def bind(socket: zmq.Socket[bytes], address: str) -> str:
@@ -184,22 +268,35 @@ def bind(socket: zmq.Socket[bytes], address: str) -> str:
         ConfigurationError: the address is taken, malformed or not of this machine.
     """
     path = ipc_path(address)
-    if path is not None:
-        _clear_stale(path)
     try:
+        if path is not None:
+            _refuse_if_taken(path)
         socket.bind(address)
-    except zmq.ZMQError as error:
+    except (zmq.ZMQError, OSError, ConfigurationError) as error:
         socket.close()
         raise ConfigurationError(f"cannot bind inbox {address!r}: {error}; choose another with --bind") from error
     return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
 def ipc_path(address: str) -> Path | None:
-    """Return the file behind an `ipc://` address, None for any other address."""
-    return Path(address.removeprefix("ipc://")) if address.startswith("ipc://") else None
+    """Return the file behind an `ipc://` address, None for any other address (abstract sockets have no file)."""
+    path = address.removeprefix("ipc://")
+    return None if path == address or path[:1] in {"", "@", "*"} else Path(path)
 
 
-def _clear_stale(path: Path) -> None:
-    # libzmq unlinks whatever is at the path before it binds, a living process's socket too. A plain file is not ours.
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-        raise ConfigurationError(f"cannot bind inbox at {path}: it exists and is no socket; choose another with --bind")
+def _refuse_if_taken(path: Path) -> None:
+    # libzmq unlinks whatever is at the path before it binds: a living process's socket, which would never hear
+    # anything again, and a plain file, which is not ours. What a killed process left behind may go.
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise ConfigurationError("the file exists and is no socket")
+    with posix.socket(posix.AF_UNIX, posix.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            pass  # its backlog is full: somebody listens
+        except OSError:
+            return
+    raise ConfigurationError("another process listens there")
