@@ -1,0 +1,78 @@
+"""The session's audio clock and what the vad has not used yet."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+SAMPLE_RATE: Final = 16_000
+BYTES_PER_MS: Final = SAMPLE_RATE * 2 // 1000
+# The vad looks at windows of 512 samples (32 ms); blocks that end on a window's border cost it nothing, and a shorter
+# block would only wait there instead of here.
+WINDOW_BYTES: Final = 1024
+# Large messages travel in blocks of 16 windows (half a second), so that one client's file does not hold up the others.
+BLOCK_BYTES: Final = 16 * WINDOW_BYTES
+# How far the vad may be behind before the client is no longer read.
+IN_FLIGHT_MS: Final = 4000
+
+
+def to_ms(samples: int) -> int:
+    """Convert a position on the audio clock."""
+    return samples * 1000 // SAMPLE_RATE
+
+
+class InputAudio:
+    """Cuts input into blocks with positions; keeps those that were not acknowledged, at most `IN_FLIGHT_MS` or so."""
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+        self._sent = 0  # bytes since the session began
+        self._consumed = 0
+        self._unacknowledged: deque[tuple[int, bytes]] = deque()
+
+    @property
+    def at_sample(self) -> int:
+        """Position of the next sample to be sent."""
+        return self._sent // 2
+
+    @property
+    def consumed_sample(self) -> int:
+        """Position up to which the vad has used everything."""
+        return self._consumed // 2
+
+    @property
+    def all_consumed(self) -> bool:
+        """Whether the vad has used every whole window."""
+        return self._consumed == self._sent
+
+    @property
+    def full(self) -> bool:
+        """Whether the vad is so far behind that no more should be read."""
+        return self._sent - self._consumed >= IN_FLIGHT_MS * BYTES_PER_MS
+
+    def push(self, pcm: bytes) -> Iterator[tuple[int, bytes]]:
+        """Append *pcm* (s16le, whole samples); yield (position, block) for every full window that results."""
+        self._partial += pcm
+        whole = len(self._partial) // WINDOW_BYTES * WINDOW_BYTES
+        if not whole:
+            return
+        ready = bytes(self._partial[:whole])
+        del self._partial[:whole]
+        for start in range(0, whole, BLOCK_BYTES):
+            block = ready[start : start + BLOCK_BYTES]
+            position = self.at_sample
+            self._sent += len(block)
+            self._unacknowledged.append((position, block))
+            yield position, block
+
+    def consumed(self, at_sample: int) -> None:
+        """Forget what the vad has used. A position that was never sent is taken for all that was."""
+        self._consumed = max(self._consumed, min(at_sample * 2, self._sent))
+        while self._unacknowledged:
+            position, block = self._unacknowledged[0]
+            if position * 2 + len(block) > self._consumed:
+                break
+            self._unacknowledged.popleft()
+
+    def again(self) -> list[tuple[int, bytes]]:
+        """Return the blocks that the vad has not used entirely: another one gets them again."""
+        return list(self._unacknowledged)

@@ -1,0 +1,108 @@
+"""What is being played: paced hand-over of an answer's audio, and how much of it has been heard.
+
+A raw client plays what it gets, at once and at real time, and cannot be told to stop. So audio is handed over at most
+`lead_ms` before it is due, and what has been heard is known from the clock alone: the client has played everything it
+was given except what fits between now and the moment its buffer runs dry.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+# Audio is handed over in pieces of this length: short enough for a lead of 60 ms, long enough to be few.
+PIECE_MS: Final = 20
+
+
+@dataclass(slots=True)
+class Clause:
+    """A piece of the answer's text and where its audio lies."""
+
+    text: str
+    start_ms: float
+    end_ms: float
+
+
+class PlayOut:
+    """The audio of one answer on its way to the client.
+
+    It holds what the tts was granted beyond what was handed over: the session bounds it by its grants.
+    """
+
+    def __init__(self, sample_rate: int, lead_ms: float) -> None:
+        self._bytes_per_ms = sample_rate * 2 / 1000
+        self._piece_bytes = int(PIECE_MS * self._bytes_per_ms)
+        self._lead_ms = lead_ms
+        self._waiting: deque[bytes] = deque()
+        self._clauses: list[Clause] = []
+        self._received_ms = 0.0
+        self.dry_at_ms = 0.0
+        """When the client will have played all that it has."""
+        self.sent_ms = 0.0
+        self.complete = False
+
+    @property
+    def received_ms(self) -> float:
+        """Audio received of the tts so far."""
+        return self._received_ms
+
+    @property
+    def drained(self) -> bool:
+        """Whether all of the answer has been handed over."""
+        return self.complete and not self._waiting
+
+    def feed(self, pcm: bytes, text: str) -> None:
+        """Append audio; *text* is the clause that begins with it, if one does."""
+        if text:
+            self._clauses.append(Clause(text, self._received_ms, self._received_ms))
+        self._received_ms += len(pcm) / self._bytes_per_ms
+        if self._clauses:
+            self._clauses[-1].end_ms = self._received_ms
+        for start in range(0, len(pcm), self._piece_bytes):
+            self._waiting.append(pcm[start : start + self._piece_bytes])
+
+    def take(self, now_ms: float) -> bytes:
+        """Return what is due, b"" if nothing is."""
+        due: list[bytes] = []
+        while self._waiting and self._room(now_ms):
+            piece = self._waiting.popleft()
+            due.append(piece)
+            duration_ms = len(piece) / self._bytes_per_ms
+            self.dry_at_ms = max(self.dry_at_ms, now_ms) + duration_ms
+            self.sent_ms += duration_ms
+        return b"".join(due)
+
+    def next_due_ms(self) -> float | None:
+        """Return when `take` will next give something, None if there is nothing to give."""
+        return self.dry_at_ms - self._lead_ms + PIECE_MS if self._waiting else None
+
+    def stop(self) -> None:
+        """Forget what was not handed over."""
+        self._waiting.clear()
+        self.complete = True
+
+    def heard_ms(self, now_ms: float) -> float:
+        """Return how much of the answer has been played to the user."""
+        return self.sent_ms - max(0.0, self.dry_at_ms - now_ms)
+
+    def heard_text(self, now_ms: float) -> str:
+        """Return the text of what has been heard; of a clause in the middle, the words that fit the time."""
+        heard_ms = self.heard_ms(now_ms)
+        heard: list[str] = []
+        for clause in self._clauses:
+            if clause.end_ms <= heard_ms:
+                heard.append(clause.text)
+            elif clause.start_ms < heard_ms:
+                share = (heard_ms - clause.start_ms) / (clause.end_ms - clause.start_ms)
+                heard.append(_whole_words(clause.text, share))
+        return "".join(heard).rstrip()
+
+    def _room(self, now_ms: float) -> bool:
+        return self.dry_at_ms - now_ms <= self._lead_ms - PIECE_MS
+
+
+def _whole_words(text: str, share: float) -> str:
+    """Return the words of *text* that have been spoken to the end after *share* of its time."""
+    cut = int(len(text) * share)
+    if cut >= len(text) or text[cut].isspace():
+        return text[:cut]
+    return text[: max(text.rfind(" ", 0, cut), 0)]

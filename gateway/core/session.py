@@ -1,0 +1,434 @@
+"""The conversation with one client: a state machine without I/O. Events in, commands out; time comes with the events.
+
+Two machines work side by side: `turn.Turns` follows what the user says, `response.Response` the answer. This module
+joins them. What always holds:
+
+ 1. At most one response is active.
+ 2. A response that began has exactly one end, and nothing of it comes after.
+ 3. No audio of a cancelled response is played after the cancel.
+ 4. Speech started and speech stopped come in pairs; an interruption is announced before the response ends.
+ 5. A turn whose recognition failed starts no answer; an answer whose synthesis failed does not end as completed.
+ 6. Whatever is waited for has a time at which it is given up.
+
+Speech that goes on within `reopen_ms` after the end of a turn continues it: the answer in preparation is thrown away,
+and the user's message becomes both utterances together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.core import commands as do
+from gateway.core.conversation import Conversation
+from gateway.core.events import (
+    AudioConsumed,
+    AudioReceived,
+    Backlog,
+    ClientGone,
+    Event,
+    GenerationDone,
+    InputFound,
+    InputLost,
+    PartialTranscript,
+    ResponseFailed,
+    SpeechReceived,
+    SpeechStarted,
+    SpeechStopped,
+    SynthesisDone,
+    TextDelta,
+    Tick,
+    Transcript,
+    TurnFailed,
+)
+from gateway.core.input import BYTES_PER_MS, InputAudio, to_ms
+from gateway.core.playout import PlayOut
+from gateway.core.response import Response, Status
+from gateway.core.turn import Turns, TurnState
+
+# How far the tts may run ahead of what was handed to the client. Bounds the memory of an answer to 160 kB at 16 kHz.
+AHEAD_MS: Final = 5000
+# A client that has not taken audio for so long does not read at all.
+NOT_READING_MS: Final = 20_000
+# Silence given to the vad for a client that stopped sending, beyond what ends the turn.
+STARVED_EXTRA_MS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a session is told at its start. Rates in Hz, durations in ms."""
+
+    instructions: str = ""
+    output_rate: int = 16_000
+    lead_ms: int = 200
+    silence_duration_ms: int = 500
+    reopen_ms: int = 1500
+    starvation_ms: int = 400
+    half_duplex: bool = False
+    transcript_timeout_ms: int = 15_000
+    text_timeout_ms: int = 30_000
+    speech_timeout_ms: int = 15_000
+
+
+class Session:
+    """One client's conversation."""
+
+    def __init__(self, settings: SessionSettings, now_ms: float) -> None:
+        self._settings = settings
+        self._now_ms = now_ms
+        self._out: list[do.Command] = []
+        self._input = InputAudio()
+        self._turns = Turns()
+        self._conversation = Conversation()
+        self._response: Response | None = None
+        self._responses = 0
+        self._generation = 0
+        self._closed = False
+        self._message: dict[int, str] = {}  # the texts of the turns that make up the user's message
+        self._carried = ""  # what an earlier turn said, when this message continues it
+        self._revision = 0
+        self._stopped_at_sample: int | None = None
+        self._transcript_due_ms: float | None = None
+        self._last_audio_ms = now_ms
+        self._audible_until_ms = now_ms
+        self._backlog_since_ms: float | None = None
+        self._receivers: dict[type[Any], Callable[[Any], None]] = {
+            AudioReceived: self._audio,
+            Backlog: self._backlog,
+            ClientGone: self._client_gone,
+            AudioConsumed: self._consumed,
+            SpeechStarted: self._speech_started,
+            SpeechStopped: self._speech_stopped,
+            PartialTranscript: self._partial_transcript,
+            Transcript: self._transcript,
+            TextDelta: self._text,
+            GenerationDone: self._generation_done,
+            SpeechReceived: self._speech,
+            SynthesisDone: self._synthesis_done,
+            TurnFailed: self._turn_failed,
+            ResponseFailed: self._response_failed,
+            InputLost: self._input_lost,
+            InputFound: self._input_found,
+            Tick: self._tick,
+        }
+
+    # -- what the driver asks -----------------------------------------------------------------------------------------
+
+    @property
+    def wants_audio(self) -> bool:
+        """Whether more of the client's audio should be read."""
+        return not self._input.full
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said so far."""
+        return self._conversation
+
+    @property
+    def turn_state(self) -> TurnState:
+        """What the user's side is doing."""
+        return self._turns.state
+
+    @property
+    def response(self) -> Response | None:
+        """The answer that is being made or played."""
+        return self._response
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was said is answered and nothing is under way."""
+        return self._turns.state is TurnState.LISTENING and self._response is None and self._input.all_consumed
+
+    def start(self) -> list[do.Command]:
+        """Return what has to be done before anything else."""
+        return [do.OpenInput(at_sample=0, first_turn_id=1)]
+
+    def receive(self, event: Event, now_ms: float) -> list[do.Command]:
+        """Apply *event* at the time *now_ms* (any clock that only grows); return what must be done, in order."""
+        if self._closed:
+            return []
+        self._now_ms = now_ms
+        self._out = []
+        self._receivers[type(event)](event)
+        return self._out
+
+    def next_tick_ms(self) -> float | None:
+        """Return when a `Tick` is needed next, None if time alone changes nothing."""
+        times: list[float] = []
+        if self._turns.state is TurnState.SPEAKING:
+            times.append(self._last_audio_ms + self._settings.starvation_ms)
+        if self._transcript_due_ms is not None:
+            times.append(self._transcript_due_ms)
+        if self._response is not None:
+            if not self._response.all_received:
+                times.append(self._response.due_ms)
+            due_ms = self._response.playout.next_due_ms()
+            if due_ms is not None and self._backlog_since_ms is None:
+                times.append(due_ms)
+        if self._backlog_since_ms is not None:
+            times.append(self._backlog_since_ms + NOT_READING_MS)
+        return min(times, default=None)
+
+    # -- input --------------------------------------------------------------------------------------------------------
+
+    def _audio(self, event: AudioReceived) -> None:
+        self._last_audio_ms = self._now_ms
+        pcm = event.pcm
+        if self._settings.half_duplex and self._playing():
+            pcm = bytes(len(pcm))
+        self._send_audio(pcm)
+
+    def _send_audio(self, pcm: bytes) -> None:
+        self._out.extend(do.SendAudio(block, position) for position, block in self._input.push(pcm))
+
+    def _consumed(self, event: AudioConsumed) -> None:
+        self._input.consumed(event.at_sample)
+
+    def _playing(self) -> bool:
+        return self._now_ms < self._audible_until_ms
+
+    def _starve(self) -> None:
+        """Give the vad the silence that a client which stopped sending would have sent."""
+        self._last_audio_ms = self._now_ms
+        self._send_audio(bytes((self._settings.silence_duration_ms + STARVED_EXTRA_MS) * BYTES_PER_MS))
+
+    # -- the user's turn ----------------------------------------------------------------------------------------------
+
+    def _speech_started(self, event: SpeechStarted) -> None:
+        if not self._turns.expects(event):
+            return
+        if self._turns.state is TurnState.SPEAKING:  # the stop was lost; the client still gets its pair
+            self._out.append(do.SpeechStoppedNotice(self._turns.newest, to_ms(event.at_sample)))
+        self._out.append(do.SpeechStartedNotice(event.turn_id, to_ms(event.at_sample)))
+        if self._continues(event):
+            self._reopen()
+        else:
+            self._interrupt()
+            self._revision = 0
+        self._turns.receive(event)
+        self._message[event.turn_id] = ""
+
+    def _continues(self, event: SpeechStarted) -> bool:
+        """Tell whether the speaker goes on with a message that has not been answered yet."""
+        if self._turns.awaiting:
+            return True
+        if self._response is None or self._stopped_at_sample is None:
+            return False
+        return to_ms(event.decided_at_sample - self._stopped_at_sample) <= self._settings.reopen_ms
+
+    def _reopen(self) -> None:
+        """Take back the answer to what turns out to be half of a message."""
+        self._revision += 1
+        if self._response is not None:
+            self._interrupt(remember=False)
+            self._carried = self._conversation.take_back_user()
+
+    def _speech_stopped(self, event: SpeechStopped) -> None:
+        if not self._turns.expects(event):
+            return
+        self._turns.receive(event)
+        self._stopped_at_sample = event.decided_at_sample
+        self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
+        self._out.append(do.SpeechStoppedNotice(event.turn_id, to_ms(event.at_sample)))
+        self._respond_if_complete()
+
+    def _partial_transcript(self, event: PartialTranscript) -> None:
+        if event.turn_id in self._message:
+            self._out.append(do.PartialTranscriptNotice(event.turn_id, event.text))
+
+    def _transcript(self, event: Transcript) -> None:
+        if not self._turns.expects(event):
+            return
+        self._turns.receive(event)
+        self._message[event.turn_id] = event.text.strip()
+        self._out.append(do.TranscriptNotice(event.turn_id, event.text, reopened=self._revision > 0))
+        self._respond_if_complete()
+
+    def _turn_failed(self, event: TurnFailed) -> None:
+        if not self._turns.expects(event):
+            return
+        self._turns.receive(event)
+        self._message.pop(event.turn_id, None)
+        self._out.append(do.TurnFailedNotice(event.turn_id, event.message))
+        self._respond_if_complete()
+
+    def _input_lost(self, event: InputLost) -> None:
+        if self._turns.state is TurnState.SPEAKING:
+            lost = self._turns.newest
+            self._out.append(do.CancelTurn(lost))
+            self._out.append(do.SpeechStoppedNotice(lost, to_ms(self._input.consumed_sample)))
+            self._out.append(do.TurnFailedNotice(lost, event.message))
+            self._message.pop(lost, None)
+        self._turns.receive(event)
+        self._out.append(do.InputLostNotice(event.message))
+        self._respond_if_complete()
+
+    def _input_found(self, _event: InputFound) -> None:
+        again = self._input.again()
+        at_sample = again[0][0] if again else self._input.at_sample
+        self._out.append(do.OpenInput(at_sample, first_turn_id=self._turns.newest + 1))
+        self._out.extend(do.SendAudio(block, position) for position, block in again)
+
+    # -- the answer ---------------------------------------------------------------------------------------------------
+
+    def _respond_if_complete(self) -> None:
+        """Ask for an answer once everything that was said has its text."""
+        if self._turns.state is not TurnState.LISTENING:
+            return
+        self._transcript_due_ms = None
+        text = " ".join(part for part in (self._carried, *self._message.values()) if part)
+        self._message = {}
+        self._carried = ""
+        if not text:
+            return  # nothing was understood
+        self._conversation.user_said(text)
+        self._responses += 1
+        response_id = f"r{self._responses}"
+        self._response = Response(
+            response_id=response_id,
+            turn_id=self._turns.newest,
+            playout=PlayOut(self._settings.output_rate, self._settings.lead_ms),
+            due_ms=self._now_ms + self._settings.text_timeout_ms,
+            granted_ms=AHEAD_MS,
+        )
+        self._out.append(do.ResponseStartedNotice(response_id, self._turns.newest))
+        self._out.append(
+            do.Respond(
+                response_id=response_id,
+                turn_id=self._turns.newest,
+                revision=self._revision,
+                generation=self._generation,
+                instructions=self._settings.instructions,
+                messages=self._conversation.messages,
+                granted_ms=AHEAD_MS,
+            )
+        )
+
+    def _active(self, response_id: str) -> Response | None:
+        """Return the active response if it is the one named; frames of any other are late."""
+        response = self._response
+        return response if response is not None and response.response_id == response_id else None
+
+    def _text(self, event: TextDelta) -> None:
+        response = self._active(event.response_id)
+        if response is None:
+            return
+        response.text += event.text
+        response.due_ms = self._now_ms + self._settings.text_timeout_ms
+        self._out.append(do.TextNotice(event.response_id, event.text))
+
+    def _generation_done(self, event: GenerationDone) -> None:
+        response = self._active(event.response_id)
+        if response is None:
+            return
+        response.text_complete = True
+        response.cut_off = not event.complete
+        response.due_ms = self._now_ms + self._settings.speech_timeout_ms
+        if response.playout.complete:
+            self._play(response)
+
+    def _speech(self, event: SpeechReceived) -> None:
+        response = self._active(event.response_id)
+        if response is None or response.playout.complete:
+            return
+        wait_ms = self._settings.speech_timeout_ms if response.text_complete else self._settings.text_timeout_ms
+        response.due_ms = self._now_ms + wait_ms
+        response.playout.feed(event.pcm, event.text)
+        self._play(response)
+
+    def _synthesis_done(self, event: SynthesisDone) -> None:
+        response = self._active(event.response_id)
+        if response is None:
+            return
+        response.playout.complete = True
+        self._play(response)
+
+    def _response_failed(self, event: ResponseFailed) -> None:
+        response = self._active(event.response_id)
+        if response is not None:
+            self._end(response, Status.FAILED, f"{event.role.value}: {event.message}")
+
+    def _play(self, response: Response) -> None:
+        """Hand over what is due, let the tts go on, end the response when all of it is handed over."""
+        playout = response.playout
+        if self._backlog_since_ms is None:
+            pcm = playout.take(self._now_ms)
+            if pcm:
+                self._audible_until_ms = playout.dry_at_ms
+                self._out.append(do.Play(response.response_id, pcm))
+        if response.granted_ms - playout.sent_ms < AHEAD_MS / 2 and not playout.complete:
+            response.granted_ms = int(playout.sent_ms) + AHEAD_MS
+            self._out.append(do.Grant(response.response_id, response.granted_ms))
+        if not playout.complete and playout.received_ms > response.granted_ms - AHEAD_MS / 2:
+            # What is waited for is the client's playing, not the tts.
+            response.due_ms = max(response.due_ms, self._now_ms + self._settings.speech_timeout_ms)
+        if playout.drained and response.text_complete:
+            self._end(response, Status.INCOMPLETE if response.cut_off else Status.COMPLETED)
+
+    def _interrupt(self, *, remember: bool = True) -> None:
+        """Stop the answer because the user speaks."""
+        response = self._response
+        if response is None:
+            return
+        heard_ms = int(response.playout.heard_ms(self._now_ms))
+        self._out.append(do.InterruptNotice(response.response_id, heard_ms))
+        self._end(response, Status.CANCELLED, remember=remember)
+
+    def _end(self, response: Response, status: Status, message: str = "", *, remember: bool = True) -> None:
+        playout = response.playout
+        if status in (Status.COMPLETED, Status.INCOMPLETE):
+            heard = response.text
+            self._out.append(do.EndResponse(response.response_id))
+        else:
+            heard = playout.heard_text(self._now_ms)
+            playout.stop()
+            self._generation += 1
+            self._out.append(do.CancelResponse(response.response_id, self._generation))
+        if remember:
+            self._conversation.assistant_said(heard)
+        response.end(status)
+        self._response = None
+        self._backlog_since_ms = None
+        self._out.append(do.PlayEnded(response.response_id))
+        self._out.append(do.ResponseDoneNotice(response.response_id, status, heard, int(playout.sent_ms), message))
+
+    # -- time and the connection --------------------------------------------------------------------------------------
+
+    def _tick(self, _event: Tick) -> None:
+        now_ms = self._now_ms
+        if (
+            self._turns.state is TurnState.SPEAKING
+            and now_ms >= self._last_audio_ms + self._settings.starvation_ms
+            and not self._input.full
+        ):
+            self._starve()
+        if self._transcript_due_ms is not None and now_ms >= self._transcript_due_ms:
+            self._give_up_transcripts()
+        response = self._response
+        if response is not None:
+            if now_ms >= response.due_ms and not response.all_received:
+                missing = "tts" if response.text_complete else "llm"
+                self._end(response, Status.FAILED, f"{missing}: nothing came in time")
+            else:
+                self._play(response)
+        if self._backlog_since_ms is not None and now_ms >= self._backlog_since_ms + NOT_READING_MS:
+            self._out.append(do.Disconnect("the client does not read its audio"))
+
+    def _give_up_transcripts(self) -> None:
+        self._transcript_due_ms = None
+        for turn_id in [t for t in self._message if self._turns.expects(TurnFailed(t, ""))]:
+            if turn_id == self._turns.newest and self._turns.state is TurnState.SPEAKING:
+                continue
+            self._out.append(do.CancelTurn(turn_id))
+            self._turn_failed(TurnFailed(turn_id, "asr: no transcript came in time"))
+
+    def _backlog(self, event: Backlog) -> None:
+        if event.ms <= 0:
+            self._backlog_since_ms = None
+        elif self._backlog_since_ms is None:
+            self._backlog_since_ms = self._now_ms
+
+    def _client_gone(self, _event: ClientGone) -> None:
+        if self._response is not None:
+            self._end(self._response, Status.CANCELLED)
+        self._out.append(do.CloseSession())
+        self._closed = True
