@@ -90,3 +90,14 @@ class GatewaySettings(
         if not modes:
             raise ValueError(f"name one or several of {', '.join(MODES)}")
         return modes
+
+
+def join_modes(args: list[str]) -> list[str]:
+    """Return *args* with `--mode socket websocket` written as `--mode socket,websocket`."""
+    joined: list[str] = []
+    for arg in args:
+        if arg in MODES and len(joined) > 1 and joined[-2] == "--mode":
+            joined[-1] += f",{arg}"
+        else:
+            joined.append(arg)
+    return joined

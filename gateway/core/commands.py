@@ -85,9 +85,10 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class PlayEnded:
-    """No more audio of this answer comes, because it is complete or was stopped."""
+    """No more audio of this answer comes: it is complete, or was *stopped* and what is not yet written is dropped."""
 
     response_id: str
+    stopped: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,10 @@ STARVED_EXTRA_MS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What a session is told at its start. Rates in Hz, durations in ms."""
+    """What a session is told at its start. Rates in Hz, durations in ms.
+
+    The time-outs are for what comes next (transcript, next piece of text or speech) and, the last, for all of the text.
+    """
 
     instructions: str = ""
     output_rate: int = 16_000
@@ -67,6 +70,7 @@ class SessionSettings:
     transcript_timeout_ms: int = 15_000
     text_timeout_ms: int = 30_000
     speech_timeout_ms: int = 15_000
+    answer_timeout_ms: int = 120_000
 
 
 class Session:
@@ -122,6 +126,16 @@ class Session:
     def conversation(self) -> Conversation:
         """What was said so far."""
         return self._conversation
+
+    @property
+    def newest_turn(self) -> int:
+        """The number of the turn that began last."""
+        return self._turns.newest
+
+    @property
+    def generation(self) -> int:
+        """How many responses were cancelled; frames of older generations are stale."""
+        return self._generation
 
     @property
     def turn_state(self) -> TurnState:
@@ -375,7 +389,8 @@ class Session:
 
     def _end(self, response: Response, status: Status, message: str = "", *, remember: bool = True) -> None:
         playout = response.playout
-        if status in (Status.COMPLETED, Status.INCOMPLETE):
+        stopped = status in (Status.CANCELLED, Status.FAILED)
+        if not stopped:
             heard = response.text
             self._out.append(do.EndResponse(response.response_id))
         else:
@@ -388,7 +403,7 @@ class Session:
         response.end(status)
         self._response = None
         self._backlog_since_ms = None
-        self._out.append(do.PlayEnded(response.response_id))
+        self._out.append(do.PlayEnded(response.response_id, stopped=stopped))
         self._out.append(do.ResponseDoneNotice(response.response_id, status, heard, int(playout.sent_ms), message))
 
     # -- time and the connection --------------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""The gateway's process: `python -m gateway --mode socket,websocket`."""
+
+import asyncio
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from bus import logs
+from bus.errors import ConfigurationError
+from bus.health import HealthServer
+from bus.main import die
+from bus.settings import parse
+from gateway.bus_link import BusLink
+from gateway.listeners.tcp import TcpListener
+from gateway.listeners.web import WebListener
+from gateway.settings import GatewaySettings, join_modes
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT, then close every client and socket."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    link = BusLink(settings.bind, settings.advertise)
+    health: HealthServer | None = None
+    listeners: list[TcpListener | WebListener] = []
+    watching = asyncio.create_task(link.run())
+    try:
+        health = HealthServer(link.health, settings.health_host, settings.health_port)
+        if "websocket" in settings.mode:
+            web = WebListener(link, settings)
+            await web.start()
+            listeners.append(web)
+            log.info("listening", mode="websocket", address=web.listening_on)
+        if "socket" in settings.mode:
+            tcp = TcpListener(link, settings)
+            await tcp.start()
+            listeners.append(tcp)
+            log.info("listening", mode="socket", receiving=tcp.receiving_on, sending=tcp.sending_on)
+        await stop.wait()
+        log.info("stopping", sessions=link.sessions)
+    finally:
+        await asyncio.gather(*(listener.stop() for listener in listeners))
+        watching.cancel()
+        await asyncio.sleep(0.02)  # ZeroMQ's own thread gets the last closes out before LINGER 0 drops them
+        link.close()
+        if health is not None:
+            await asyncio.to_thread(health.close)
+        log.info("stopped")
+
+
+def main() -> None:
+    """Run the gateway; exit status 2 if a setting cannot work."""
+    settings = parse(GatewaySettings, join_modes(sys.argv[1:]), "gateway")
+    logs.configure("gateway", settings.log_level, settings.log_format)
+    try:
+        uvloop.run(serve(settings))
+    except ConfigurationError as error:
+        die("gateway", error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The gateway's end of the bus: one inbox for all sessions, the registry, renewals."""
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from bus import metrics as bus_metrics
+from bus.announce import BEAT_S
+from bus.frames import Frame
+from bus.health import Health
+from bus.node import Node
+from gateway.core.events import Role
+from gateway.registry import Registry, Replica
+from proto.v1 import speech_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+# A refusal without a time still keeps new work away for a moment.
+MIN_RETRY_MS: Final = 100
+# Session ids in one LeaseRenewal; a hundred thousand sessions still make small frames.
+RENEWED_AT_ONCE: Final = 1000
+
+
+class Receiver(Protocol):
+    """A session that hears from the bus."""
+
+    def frame_received(self, body: str, frame: Frame) -> None:
+        """Take a frame of this session."""
+        ...
+
+    def replica_lost(self, replica: Replica) -> None:
+        """Give up what *replica* was doing for this session."""
+        ...
+
+    def look_again(self) -> None:
+        """Look for the replica that has been missed, if any: there may be one now."""
+        ...
+
+
+class BusLink:
+    """Carries frames between sessions and services."""
+
+    def __init__(self, bind: str, advertise: str = "") -> None:
+        self.registry = Registry()
+        self._node = Node(bind, pb.GATEWAY, self._receive, advertise)
+        self._sessions: dict[str, Receiver] = {}
+        self._loop = asyncio.get_running_loop()
+        self.health = Health(self._why_not_ready)
+        self._was_missing: list[Role] | None = None
+
+    @property
+    def address(self) -> str:
+        """The gateway's inbox, as services reach it."""
+        return self._node.address
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions attached."""
+        return len(self._sessions)
+
+    def attach(self, session_id: str, receiver: Receiver) -> None:
+        """Give frames of *session_id* to *receiver*."""
+        self._sessions[session_id] = receiver
+
+    def detach(self, session_id: str) -> None:
+        """Drop what still comes for *session_id*. Idempotent."""
+        self._sessions.pop(session_id, None)
+
+    def send(self, address: str, frame: Frame) -> None:
+        """Send *frame* to the inbox at *address*."""
+        self._node.send(address, frame)
+
+    def pick(self, role: Role, preferred: Replica | None = None) -> Replica | None:
+        """Return the replica that new work of *role* should go to, None if all are full or gone."""
+        return self.registry.pick(role, self._loop.time(), preferred)
+
+    def refused(self, replica: Replica, retry_after_ms: int) -> None:
+        """Leave *replica* alone for a while: it has said that it is full."""
+        replica.full_until_s = self._loop.time() + max(retry_after_ms, MIN_RETRY_MS) / 1000
+
+    def not_ready(self) -> str:
+        """Return "not ready: asr, tts" while roles are missing, "" when a conversation can be held."""
+        missing = self.registry.missing()
+        return f"not ready: {', '.join(role.value for role in missing)}" if missing else ""
+
+    async def run(self) -> None:
+        """Watch over replicas and leases for ever."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self.health.beat()
+            self._node.forget_idle()
+            for replica in self.registry.expire(self._loop.time()):
+                self._lost(replica, "no announcement for 3 s")
+            self._look_again()
+            self._renew()
+            self._tell_readiness()
+
+    def close(self) -> None:
+        """Close every socket."""
+        self._node.close()
+
+    def _why_not_ready(self) -> str:
+        return self.not_ready()
+
+    def _receive(self, body: str, frame: Frame) -> None:
+        if body == "announcement":
+            self._announced(frame.announcement)
+            return
+        receiver = self._sessions.get(frame.header.session_id)
+        if receiver is None:
+            self._node.drop("unknown_session", session=frame.header.session_id, body=body)
+            return
+        receiver.frame_received(body, frame)
+
+    def _announced(self, announcement: pb.Announcement) -> None:
+        found, replaced = self.registry.heard(announcement, self._loop.time())
+        for replica in replaced:
+            self._lost(replica, "another process took its address")
+        if found is not None:
+            log.info("service ready", role=found.role.value, engine=announcement.engine, inbox=found.inbox)
+            self._look_again()
+        self._tell_readiness()
+
+    def _lost(self, replica: Replica, why: str) -> None:
+        log.warning("service lost", role=replica.role.value, inbox=replica.inbox, why=why)
+        self._node.forget(replica.inbox)
+        for receiver in list(self._sessions.values()):
+            receiver.replica_lost(replica)
+
+    def _look_again(self) -> None:
+        for receiver in list(self._sessions.values()):
+            receiver.look_again()
+
+    def _renew(self) -> None:
+        for replica in self.registry.all():
+            session_ids = sorted({session_id for session_id, _ in replica.places})
+            for start in range(0, len(session_ids), RENEWED_AT_ONCE):
+                renewal = pb.LeaseRenewal(session_ids=session_ids[start : start + RENEWED_AT_ONCE])
+                self._node.send(replica.inbox, Frame(lease_renewal=renewal))
+
+    def _tell_readiness(self) -> None:
+        missing = self.registry.missing()
+        if missing != self._was_missing:
+            self._was_missing = missing
+            bus_metrics.READY.set(0 if missing else 1)
+            log.info("waiting for services", roles=[role.value for role in missing]) if missing else log.info("ready")

@@ -1,0 +1,493 @@
+"""Joins one client's connection, its session core and the bus: carries out what the core commands.
+
+The driver knows which replica does what for the session; the core does not. A service's mistake ends the turn or the
+response it belongs to and is told to the client; it never ends the process.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from bus.frames import Frame, Header
+from gateway.bus_link import BusLink
+from gateway.core import commands as do
+from gateway.core import events as ev
+from gateway.core.input import BLOCK_BYTES
+from gateway.core.response import Status
+from gateway.core.session import Session, SessionSettings
+from gateway.errors import RefusedError
+from gateway.metrics import RESPONSES, SESSIONS, TURNS_FAILED
+from gateway.registry import Replica
+from gateway.waterfall import Waterfall
+from proto.v1 import speech_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+# How long a client whose input has ended waits for what it said to be answered.
+LAST_ANSWER_S: Final = 120.0
+# Errors of a vad that say that the session's place there is lost.
+PLACE_LOST: Final = frozenset(
+    {pb.Error.UNKNOWN_SESSION, pb.Error.LEASE_EXPIRED, pb.Error.ENGINE_FAILED, pb.Error.OVERLOADED}
+)
+
+
+class Connection(Protocol):
+    """A client, as the driver sees it. Nothing here blocks; what cannot be written waits in the connection."""
+
+    def play(self, pcm: bytes) -> None:
+        """Send audio of the answer."""
+        ...
+
+    def play_ended(self, *, stopped: bool) -> None:
+        """Finish the answer's audio; *stopped*: drop what has not been written of it."""
+        ...
+
+    def notify(self, notice: do.Notice) -> None:
+        """Tell the client, if it wants to know."""
+        ...
+
+    def latency(self, turn_id: int, spent_ms: dict[str, float]) -> None:
+        """Tell the client where the time of its turn went."""
+        ...
+
+    def disconnect(self, reason: str) -> None:
+        """Close the connection."""
+        ...
+
+
+class Driver:
+    """One session. Make it, `open` it, `feed` it the client's audio, `close` it."""
+
+    def __init__(
+        self,
+        link: BusLink,
+        connection: Connection,
+        *,
+        settings: SessionSettings,
+        endpointing: pb.Endpointing,
+        recognition: pb.Recognition,
+        voice: str = "",
+    ) -> None:
+        self.session_id = uuid.uuid4().hex[:16]
+        self._link = link
+        self._connection = connection
+        self._settings = settings
+        self._endpointing = endpointing
+        self._recognition = recognition
+        self._voice = voice
+        self._loop = asyncio.get_running_loop()
+        self._core = Session(settings, self._now_ms())
+        self._vad: Replica | None = None
+        self._vad_answered = False
+        self._asr: Replica | None = None
+        self._llm: Replica | None = None
+        self._tts: Replica | None = None
+        self._turn_asr: dict[int, Replica] = {}
+        self._waterfall = Waterfall()
+        self._first_audio_of = ""
+        self._response_turn = 0
+        self._received_us = 0
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._log = log.bind(session=self.session_id)
+        self._do: dict[type[Any], Callable[[Any], None]] = {
+            do.OpenInput: self._open_input,
+            do.SendAudio: self._send_audio,
+            do.CancelTurn: self._cancel_turn,
+            do.Respond: self._respond,
+            do.Grant: self._grant,
+            do.CancelResponse: self._cancel_response,
+            do.EndResponse: self._end_response,
+            do.CloseSession: self._close_session,
+            do.Play: self._play,
+            do.PlayEnded: self._play_ended,
+            do.Disconnect: self._disconnect,
+            do.SpeechStartedNotice: self._speech_started,
+            do.ResponseDoneNotice: self._response_done,
+            do.TurnFailedNotice: self._turn_failed,
+        }
+        self._hear: dict[str, Callable[[Frame], None]] = {
+            "audio_ack": self._on_audio_ack,
+            "speech_started": self._on_speech_started,
+            "speech_stopped": self._on_speech_stopped,
+            "partial_transcript": self._on_partial,
+            "transcript": self._on_transcript,
+            "text_delta": self._on_text,
+            "generation_done": self._on_generation_done,
+            "speech_out": self._on_speech,
+            "synthesis_done": self._on_synthesis_done,
+            "refusal": self._on_refusal,
+            "error": self._on_error,
+        }
+
+    # -- what listeners call ------------------------------------------------------------------------------------------
+
+    def open(self, max_sessions: int) -> None:
+        """Take the session's places.
+
+        Raises:
+            RefusedError: a service is missing or full, or *max_sessions* clients are here.
+        """
+        if self._link.sessions >= max_sessions:
+            raise RefusedError(f"at capacity: {max_sessions} clients are connected")
+        not_ready = self._link.not_ready()
+        if not_ready:
+            raise RefusedError(not_ready)
+        if not self._take_vad():
+            raise RefusedError("at capacity: vad")
+        self._link.attach(self.session_id, self)
+        SESSIONS.inc()
+        self._log.info("session opened")
+        self._carry_out(self._core.start())
+
+    async def feed(self, pcm: bytes) -> None:
+        """Take audio of the client (16 kHz mono s16le, whole samples); wait while the vad is too far behind."""
+        self._received_us = time.time_ns() // 1000
+        for start in range(0, len(pcm), BLOCK_BYTES):
+            while not self._core.wants_audio and not self._closed:
+                self._room.clear()
+                await self._room.wait()
+            self._receive(ev.AudioReceived(pcm[start : start + BLOCK_BYTES]))
+
+    async def finish(self) -> None:
+        """Wait until everything that the client said is answered: it will say no more, but it listens."""
+        await asyncio.sleep(self._settings.starvation_ms / 1000)
+        with_patience = asyncio.timeout(LAST_ANSWER_S)
+        try:
+            async with with_patience:
+                while not self._core.idle and not self._closed:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            self._log.warning("closing with speech unanswered")
+
+    def backlog(self, ms: float) -> None:
+        """Say how much audio the connection holds beyond what is acceptable; 0 when it flows again."""
+        self._receive(ev.Backlog(ms))
+
+    def close(self) -> None:
+        """End the session; every place is given back. Idempotent."""
+        if not self._closed:
+            self._receive(ev.ClientGone())
+
+    # -- what the bus link calls --------------------------------------------------------------------------------------
+
+    def frame_received(self, body: str, frame: Frame) -> None:
+        """Take a frame of this session."""
+        hear = self._hear.get(body)
+        if hear is not None:
+            hear(frame)
+
+    def replica_lost(self, replica: Replica) -> None:
+        """Give up what *replica* was doing for this session."""
+        message = f"{replica.role.value}: the service is gone"
+        if replica is self._vad:
+            self._vad_failed("the service is gone")
+        for turn_id in [turn_id for turn_id, asr in self._turn_asr.items() if asr is replica]:
+            del self._turn_asr[turn_id]
+            self._receive(ev.TurnFailed(turn_id, message))
+        if replica in (self._llm, self._tts) and self._core.response is not None:
+            self._receive(ev.ResponseFailed(self._core.response.response_id, replica.role, message))
+
+    def look_again(self) -> None:
+        """Take a place in a vad, if the session has none and there is one."""
+        if self._vad is None and not self._closed and self._take_vad():
+            self._receive(ev.InputFound())
+
+    # -- frames -> events ---------------------------------------------------------------------------------------------
+
+    def _on_audio_ack(self, frame: Frame) -> None:
+        self._vad_answered = True
+        self._receive(ev.AudioConsumed(frame.audio_ack.consumed_sample))
+        if self._core.wants_audio:
+            self._room.set()
+
+    def _on_speech_started(self, frame: Frame) -> None:
+        said = frame.speech_started
+        self._receive(ev.SpeechStarted(frame.header.turn_id, said.at_sample, said.decided_at_sample))
+
+    def _on_speech_stopped(self, frame: Frame) -> None:
+        said = frame.speech_stopped
+        self._waterfall = Waterfall()
+        self._waterfall.add(frame.header)
+        self._receive(ev.SpeechStopped(frame.header.turn_id, said.at_sample, said.decided_at_sample))
+
+    def _on_partial(self, frame: Frame) -> None:
+        said = frame.partial_transcript
+        self._receive(ev.PartialTranscript(frame.header.turn_id, said.stable + said.unstable))
+
+    def _on_transcript(self, frame: Frame) -> None:
+        self._waterfall.add(frame.header)
+        self._release_turn(frame.header.turn_id)
+        self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
+
+    def _on_text(self, frame: Frame) -> None:
+        self._waterfall.add(frame.header)
+        self._receive(ev.TextDelta(frame.header.response_id, frame.text_delta.text))
+
+    def _on_generation_done(self, frame: Frame) -> None:
+        cut_off = frame.generation_done.reason in (
+            pb.GenerationDone.MAX_OUTPUT_TOKENS,
+            pb.GenerationDone.CONTENT_FILTER,
+        )
+        self._receive(ev.GenerationDone(frame.header.response_id, complete=not cut_off))
+
+    def _on_speech(self, frame: Frame) -> None:
+        self._waterfall.add(frame.header)
+        out = frame.speech_out
+        self._receive(ev.SpeechReceived(frame.header.response_id, out.pcm, out.text))
+
+    def _on_synthesis_done(self, frame: Frame) -> None:
+        self._receive(ev.SynthesisDone(frame.header.response_id))
+
+    def _on_refusal(self, frame: Frame) -> None:
+        refusal = frame.refusal
+        full = refusal.WhichOneof("reason") == "at_capacity"
+        role = refusal.at_capacity.role if full else refusal.not_ready.role
+        self._request_failed(
+            frame.header, role, "at capacity" if full else "not ready", refusal.at_capacity.retry_after_ms
+        )
+
+    def _on_error(self, frame: Frame) -> None:
+        error = frame.error
+        if error.role == pb.VAD:
+            # Frames that were under way when the place was lost bring errors too; one new place is enough.
+            if error.code in PLACE_LOST and self._vad_answered:
+                self._vad_failed(error.message)
+            return
+        self._request_failed(frame.header, error.role, error.message)
+
+    def _request_failed(
+        self, header: Header, role: pb.Role.ValueType, message: str, retry_after_ms: int | None = None
+    ) -> None:
+        """Give up one request; *retry_after_ms* if it was refused rather than failed."""
+        replica = {pb.VAD: self._vad, pb.ASR: self._turn_asr.get(header.turn_id) or self._asr}.get(role)
+        replica = {pb.LLM: self._llm, pb.TTS: self._tts}.get(role, replica)
+        if replica is not None and retry_after_ms is not None:
+            self._link.refused(replica, retry_after_ms)
+        match role:
+            case pb.VAD:
+                self._vad_failed(message)
+            case pb.ASR:
+                self._release_turn(header.turn_id)
+                self._receive(ev.TurnFailed(header.turn_id, f"asr: {message}"))
+            case pb.LLM:
+                self._receive(ev.ResponseFailed(header.response_id, ev.Role.LLM, message))
+            case pb.TTS:
+                self._receive(ev.ResponseFailed(header.response_id, ev.Role.TTS, message))
+
+    def _vad_failed(self, message: str) -> None:
+        self._release(self._vad, "session")
+        self._vad = None
+        self._receive(ev.InputLost(f"vad: {message}"))
+        self.look_again()
+
+    # -- commands: the bus --------------------------------------------------------------------------------------------
+
+    def _open_input(self, command: do.OpenInput) -> None:
+        self._vad_answered = False
+        opening = pb.SessionOpen(
+            endpointing=self._endpointing,
+            recognition=self._recognition,
+            at_sample=command.at_sample,
+            first_turn_id=command.first_turn_id,
+        )
+        self._to_vad(session_open=opening)
+
+    def _send_audio(self, command: do.SendAudio) -> None:
+        if self._vad is None:
+            return  # kept by the core until another vad is found
+        self._link.send(
+            self._vad.inbox,
+            Frame(
+                header=Header(
+                    session_id=self.session_id,
+                    reply_to=self._link.address,
+                    next=self._asr_inbox(),
+                    stamps=[pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=self._received_us)],
+                ),
+                audio=pb.Audio(pcm=command.pcm, at_sample=command.at_sample),
+            ),
+        )
+
+    def _to_vad(self, **body: Any) -> None:
+        if self._vad is not None:
+            header = Header(session_id=self.session_id, reply_to=self._link.address, next=self._asr_inbox())
+            self._link.send(self._vad.inbox, Frame(header=header, **body))
+
+    def _asr_inbox(self) -> str:
+        asr = self._asr
+        if asr is None or not asr.usable:
+            self._asr = asr = self._link.pick(ev.Role.ASR)
+        return asr.inbox if asr is not None else ""
+
+    def _speech_started(self, notice: do.SpeechStartedNotice) -> None:
+        # The vad has begun to stream the turn to the recogniser that was named in its audio.
+        if self._asr is not None:
+            self._turn_asr[notice.turn_id] = self._asr
+            self._asr.places.add((self.session_id, f"turn {notice.turn_id}"))
+        self._connection.notify(notice)
+
+    def _cancel_turn(self, command: do.CancelTurn) -> None:
+        asr = self._turn_asr.get(command.turn_id)
+        if asr is not None:
+            header = Header(session_id=self.session_id, turn_id=command.turn_id)
+            self._link.send(asr.inbox, Frame(header=header, cancel=pb.Cancel()))
+        self._release_turn(command.turn_id)
+
+    def _release_turn(self, turn_id: int) -> None:
+        self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
+        self._asr = self._link.pick(ev.Role.ASR, self._asr)
+
+    def _respond(self, command: do.Respond) -> None:
+        work = command.response_id
+        self._response_turn = command.turn_id
+        self._tts = self._take(ev.Role.TTS, work, self._tts)
+        self._llm = self._take(ev.Role.LLM, work, self._llm)
+        if self._tts is None or self._llm is None:
+            role = ev.Role.TTS if self._tts is None else ev.Role.LLM
+            message = "not ready" if role in self._link.registry.missing() else "at capacity"
+            # Later, not now: the core's commands for this response are still being carried out.
+            self._loop.call_soon(self._receive, ev.ResponseFailed(work, role, message))
+            return
+        header = Header(
+            session_id=self.session_id,
+            turn_id=command.turn_id,
+            revision=command.revision,
+            response_id=work,
+            generation=command.generation,
+            reply_to=self._link.address,
+        )
+        synthesis = pb.SynthesisRequest(
+            voice=self._voice,
+            language=self._recognition.language,
+            sample_rate=self._settings.output_rate,
+            granted_ms=command.granted_ms,
+        )
+        self._link.send(self._tts.inbox, Frame(header=header, synthesis_request=synthesis))
+        header.next = self._tts.inbox
+        header.deadline_ms = self._settings.answer_timeout_ms
+        authors = {"user": pb.Message.USER, "assistant": pb.Message.ASSISTANT}
+        generation = pb.GenerationRequest(
+            instructions=command.instructions,
+            messages=[pb.Message(author=authors[m.author], parts=[pb.Part(text=m.text)]) for m in command.messages],
+        )
+        self._link.send(self._llm.inbox, Frame(header=header, generation_request=generation))
+
+    def _grant(self, command: do.Grant) -> None:
+        if self._tts is not None:
+            header = Header(
+                session_id=self.session_id, response_id=command.response_id, generation=self._core.generation
+            )
+            grant = pb.SynthesisGrant(until_ms=command.until_ms)
+            self._link.send(self._tts.inbox, Frame(header=header, synthesis_grant=grant))
+
+    def _cancel_response(self, command: do.CancelResponse) -> None:
+        header = Header(session_id=self.session_id, response_id=command.response_id, generation=command.generation)
+        for replica in (self._llm, self._tts):
+            if replica is not None and not replica.gone:
+                self._link.send(replica.inbox, Frame(header=header, cancel=pb.Cancel()))
+            self._release(replica, command.response_id)
+
+    def _end_response(self, command: do.EndResponse) -> None:
+        for replica in (self._llm, self._tts):
+            self._release(replica, command.response_id)
+
+    def _close_session(self, _command: do.CloseSession) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._room.set()
+        self._idle.set()
+        used = {r.inbox: r for r in (self._vad, self._asr, self._llm, self._tts, *self._turn_asr.values()) if r}
+        frame = Frame(header=Header(session_id=self.session_id), session_close=pb.SessionClose(reason="client gone"))
+        for replica in used.values():
+            if not replica.gone:
+                self._link.send(replica.inbox, frame)
+        for replica in self._link.registry.all():
+            replica.places = {place for place in replica.places if place[0] != self.session_id}
+        self._link.detach(self.session_id)
+        SESSIONS.dec()
+        self._log.info("session closed")
+
+    def _take(self, role: ev.Role, work: str, preferred: Replica | None) -> Replica | None:
+        replica = self._link.pick(role, preferred)
+        if replica is not None:
+            replica.places.add((self.session_id, work))
+        return replica
+
+    def _take_vad(self) -> bool:
+        self._vad = self._take(ev.Role.VAD, "session", None)
+        return self._vad is not None
+
+    def _release(self, replica: Replica | None, work: str) -> None:
+        if replica is not None:
+            replica.places.discard((self.session_id, work))
+
+    # -- commands: the client -----------------------------------------------------------------------------------------
+
+    def _play(self, command: do.Play) -> None:
+        self._connection.play(command.pcm)
+        if self._first_audio_of != command.response_id:
+            self._first_audio_of = command.response_id
+            spent_ms = self._waterfall.finish()
+            self._connection.latency(self._response_turn, spent_ms)
+
+    def _play_ended(self, command: do.PlayEnded) -> None:
+        self._connection.play_ended(stopped=command.stopped)
+
+    def _disconnect(self, command: do.Disconnect) -> None:
+        self._log.warning("disconnecting", reason=command.reason)
+        self._connection.disconnect(command.reason)
+
+    def _response_done(self, notice: do.ResponseDoneNotice) -> None:
+        RESPONSES.labels(notice.status.value).inc()
+        if notice.status is Status.FAILED:
+            self._log.warning("response failed", response=notice.response_id, why=notice.message)
+        self._connection.notify(notice)
+
+    def _turn_failed(self, notice: do.TurnFailedNotice) -> None:
+        TURNS_FAILED.inc()
+        self._log.warning("turn failed", turn=notice.turn_id, why=notice.message)
+        self._connection.notify(notice)
+
+    # -- the core -----------------------------------------------------------------------------------------------------
+
+    def _receive(self, event: ev.Event) -> None:
+        if self._closed:
+            return
+        self._carry_out(self._core.receive(event, self._now_ms()))
+        if self._closed:
+            return
+        if self._core.idle:
+            self._idle.set()
+        self._set_timer()
+
+    def _carry_out(self, commands: list[do.Command]) -> None:
+        for command in commands:
+            self._do.get(type(command), self._connection.notify)(command)
+
+    def _set_timer(self) -> None:
+        """Have a tick come in time. One that comes early does no harm, so a timer is never put off."""
+        due_ms = self._core.next_tick_ms()
+        if due_ms is None:
+            return
+        due_s = max(due_ms / 1000, self._loop.time())
+        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._receive(ev.Tick())
+
+    def _now_ms(self) -> float:
+        return self._loop.time() * 1000

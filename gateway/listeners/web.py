@@ -1,0 +1,228 @@
+"""The port `ws_port`: HTTP routes, and `--mode websocket` at `/` (raw pcm both ways).
+
+16 kHz mono s16le in binary messages of any size. Only clients that ask with `?events=1` get JSON text messages.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from bus.errors import ConfigurationError
+from gateway.bus_link import BusLink
+from gateway.core import commands as do
+from gateway.driver import Driver
+from gateway.errors import RefusedError
+from gateway.listeners.outlet import Outlet
+from gateway.listeners.raw import open_session
+from gateway.protocols import raw_events
+from gateway.protocols.pcm import SampleAligner
+from gateway.settings import GatewaySettings
+
+log = structlog.get_logger(__name__)
+
+# Close codes of RFC 6455 and its registry.
+TRY_AGAIN_LATER: Final = 1013
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+
+# Pings find clients that vanished without a word. A blocked client (a debugger, a sleeping laptop) gets a minute.
+PING_INTERVAL_S: Final = 20.0
+PING_TIMEOUT_S: Final = 60.0
+
+
+class WebSocketClient:
+    """A client of the raw WebSocket, as the driver sees it."""
+
+    def __init__(self, websocket: WebSocket, *, events: bool) -> None:
+        self._websocket = websocket
+        self._events = events
+        self.outlet = Outlet(self._write, self._backlog)
+        self.gone = asyncio.Event()
+        self.gone_code, self.gone_reason = POLICY_VIOLATION, ""
+        self.driver: Driver | None = None
+
+    def play(self, pcm: bytes) -> None:
+        """Send audio of the answer."""
+        self.outlet.put(pcm)
+
+    def play_ended(self, *, stopped: bool) -> None:
+        """Drop what has not been written of an answer that was stopped."""
+        if stopped:
+            self.outlet.drop_audio()
+
+    def notify(self, notice: do.Notice) -> None:
+        """Send an event."""
+        self.event(raw_events.notice_event(notice) if self._events else "")
+
+    def latency(self, turn_id: int, spent_ms: dict[str, float]) -> None:
+        """Send an event."""
+        self.event(raw_events.latency_event(turn_id, spent_ms) if self._events else "")
+
+    def event(self, text: str) -> None:
+        """Send the event *text* if the client wants events."""
+        if self._events and text:
+            self.outlet.put(text)
+
+    def disconnect(self, reason: str, code: int = POLICY_VIOLATION) -> None:
+        """Close the connection."""
+        self.gone_code, self.gone_reason = code, reason
+        self.gone.set()
+
+    async def _write(self, item: bytes | str) -> None:
+        if isinstance(item, bytes):
+            await self._websocket.send_bytes(item)
+        else:
+            await self._websocket.send_text(item)
+
+    def _backlog(self, ms: float) -> None:
+        if self.driver is not None:
+            self.driver.backlog(ms)
+
+
+class WebListener:
+    """Serves HTTP and WebSockets on one port."""
+
+    def __init__(self, link: BusLink, settings: GatewaySettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._clients: set[WebSocketClient] = set()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self.listening_on = ""
+
+    async def start(self) -> None:
+        """Bind the address and serve.
+
+        Raises:
+            ConfigurationError: the address is unknown or taken; names the flag to change.
+        """
+        sock = _bind(self._settings.ws_host, self._settings.ws_port)
+        self.listening_on = "{}:{}".format(*sock.getsockname()[:2])
+        routes: list[BaseRoute] = [Route("/health", self._health)]
+        if "websocket" in self._settings.mode:
+            routes.append(WebSocketRoute("/", self._converse))
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            ws="websockets-sansio",
+            ws_max_size=self._settings.max_message_bytes,
+            ws_ping_interval=PING_INTERVAL_S,
+            ws_ping_timeout=PING_TIMEOUT_S,
+            ws_per_message_deflate=False,  # pcm does not shrink, and deflate costs more than all the rest
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
+
+    async def stop(self) -> None:
+        """Say goodbye to every client and stop serving."""
+        for client in list(self._clients):
+            client.disconnect("the server is stopping", GOING_AWAY)
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+
+    async def _health(self, _request: Request) -> JSONResponse:
+        problem = self._link.not_ready()
+        services = [
+            {
+                "role": replica.role.value,
+                "engine": replica.said.engine,
+                "model": replica.said.model,
+                "ready": replica.usable,
+                "leases": replica.said.leases,
+                "capacity": replica.said.capacity,
+            }
+            for replica in self._link.registry.all()
+        ]
+        body = {"status": problem or "ok", "sessions": self._link.sessions, "services": services}
+        return JSONResponse(body, status_code=503 if problem else 200)
+
+    async def _converse(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        client = WebSocketClient(websocket, events=websocket.query_params.get("events") == "1")
+        try:
+            driver = client.driver = open_session(self._link, self._settings, client)
+        except RefusedError as refused:
+            log.warning("client refused", why=str(refused))
+            await websocket.close(TRY_AGAIN_LATER, str(refused))
+            return
+        self._clients.add(client)
+        client.event(raw_events.session_event(driver.session_id))
+        tasks = [
+            asyncio.ensure_future(work)
+            for work in (_hear(websocket, client, driver), client.outlet.run(), client.gone.wait())
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._clients.discard(client)
+            driver.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await _close(websocket, client)
+
+
+async def _hear(websocket: WebSocket, client: WebSocketClient, driver: Driver) -> None:
+    """Feed the session until the client closes."""
+    aligner = SampleAligner()
+    with suppress(WebSocketDisconnect):
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data = message.get("bytes")
+            if data is None:
+                client.event(raw_events.error_event("text is not understood here; send 16 kHz mono s16le as binary"))
+                continue
+            pcm = aligner.push(data)
+            if pcm:
+                await driver.feed(pcm)
+
+
+async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
+    if websocket.client_state is WebSocketState.DISCONNECTED:
+        return
+    with suppress(RuntimeError, OSError):  # closed by the other side meanwhile
+        await websocket.close(client.gone_code, client.gone_reason)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the process."""
+        yield
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ConfigurationError(f"host {host!r} is unknown; change --ws_host") from error
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(512)
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({error.strerror}); change --ws_host or --ws_port"
+        ) from error
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,1 @@
+"""Bytes of clients to events and back, without I/O."""

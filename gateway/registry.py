@@ -1,0 +1,103 @@
+"""Who is there: the replicas of every service as their announcements tell, and which places of them we have taken.
+
+A place is counted at the moment it is given out, not when the service's next announcement shows it: a burst of clients
+is admitted exactly as far as there is room.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from bus.announce import BEAT_S, MISSED_BEATS
+from bus.frames import PROTOCOL_VERSION
+from gateway.core.events import Role
+from proto.v1 import speech_pb2 as pb
+
+GONE_AFTER_S: Final = BEAT_S * MISSED_BEATS
+ROLES: Final = {pb.VAD: Role.VAD, pb.ASR: Role.ASR, pb.LLM: Role.LLM, pb.TTS: Role.TTS}
+
+
+@dataclass(eq=False, slots=True)
+class Replica:
+    """One service process. *places* are those that this gateway has taken, by session and work."""
+
+    role: Role
+    said: pb.Announcement
+    heard_at_s: float
+    gone: bool = False
+    full_until_s: float = 0.0
+    """Until then it has asked to be left alone."""
+    places: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def inbox(self) -> str:
+        """Where frames for it go."""
+        return self.said.inbox
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes new work at all."""
+        return not self.gone and self.said.state == pb.READY
+
+    @property
+    def load(self) -> float:
+        """Share of its places that are taken. What it announced may include other gateways' leases, and lags."""
+        return max(self.said.leases, len(self.places)) / max(self.said.capacity, 1)
+
+    def has_room(self, now_s: float) -> bool:
+        """Tell whether new work may be given to it."""
+        return self.usable and self.load < 1 and now_s >= self.full_until_s
+
+
+class Registry:
+    """All replicas known to this gateway."""
+
+    def __init__(self) -> None:
+        self._replicas: dict[str, Replica] = {}
+
+    def heard(self, announcement: pb.Announcement, now_s: float) -> tuple[Replica | None, list[Replica]]:
+        """Take an announcement; return the replica if it has just become usable, and those that it replaces.
+
+        A process that starts again at the same address has a new instance id: the old one is gone.
+        """
+        role = ROLES.get(announcement.role)
+        if role is None or announcement.protocol_version != PROTOCOL_VERSION:
+            return None, []
+        known = self._replicas.get(announcement.instance_id)
+        if known is not None:
+            was_usable = known.usable
+            known.said = announcement
+            known.heard_at_s = now_s
+            return (known if known.usable and not was_usable else None), []
+        replaced = [r for r in self._replicas.values() if r.inbox == announcement.inbox]
+        for replica in replaced:
+            self._forget(replica)
+        replica = Replica(role, announcement, now_s)
+        self._replicas[announcement.instance_id] = replica
+        return (replica if replica.usable else None), replaced
+
+    def expire(self, now_s: float) -> list[Replica]:
+        """Return the replicas that have missed too many beats, and forget them."""
+        lost = [r for r in self._replicas.values() if now_s - r.heard_at_s > GONE_AFTER_S]
+        for replica in lost:
+            self._forget(replica)
+        return lost
+
+    def pick(self, role: Role, now_s: float, preferred: Replica | None = None) -> Replica | None:
+        """Return the replica for new work: the preferred one if it has room, else the least loaded, else None."""
+        if preferred is not None and preferred.has_room(now_s):
+            return preferred
+        free = [r for r in self._replicas.values() if r.role is role and r.has_room(now_s)]
+        return min(free, key=lambda r: r.load, default=None)
+
+    def missing(self) -> list[Role]:
+        """Return the roles that no replica can do now."""
+        usable = {r.role for r in self._replicas.values() if r.usable}
+        return [role for role in Role if role not in usable]
+
+    def all(self) -> list[Replica]:
+        """Return every replica, by role."""
+        return sorted(self._replicas.values(), key=lambda r: (r.said.role, r.said.instance_id))
+
+    def _forget(self, replica: Replica) -> None:
+        replica.gone = True
+        del self._replicas[replica.said.instance_id]
