@@ -21,6 +21,7 @@ from gateway.core.response import Status
 from gateway.core.session import Session, SessionSettings
 from gateway.errors import RefusedError
 from gateway.metrics import RESPONSES, SESSIONS, TURNS_FAILED
+from gateway.places import Places
 from gateway.registry import Replica
 from gateway.waterfall import Waterfall
 from proto.v1 import speech_pb2 as pb
@@ -81,12 +82,8 @@ class Driver:
         self._voice = voice
         self._loop = asyncio.get_running_loop()
         self._core = Session(settings, self._now_ms())
-        self._vad: Replica | None = None
+        self._places = Places(link, self.session_id)
         self._vad_answered = False
-        self._asr: Replica | None = None
-        self._llm: Replica | None = None
-        self._tts: Replica | None = None
-        self._turn_asr: dict[int, Replica] = {}
         self._waterfall = Waterfall()
         self._first_audio_of = ""
         self._response_turn = 0
@@ -139,7 +136,7 @@ class Driver:
         not_ready = self._link.not_ready()
         if not_ready:
             raise RefusedError(not_ready)
-        if not self._take_vad():
+        if not self._places.take_vad():
             raise RefusedError("at capacity: vad")
         self._link.attach(self.session_id, self)
         SESSIONS.inc()
@@ -187,17 +184,17 @@ class Driver:
     def replica_lost(self, replica: Replica) -> None:
         """Give up what *replica* was doing for this session."""
         message = f"{replica.role.value}: the service is gone"
-        if replica is self._vad:
+        if replica is self._places.vad:
             self._vad_failed("the service is gone")
-        for turn_id in [turn_id for turn_id, asr in self._turn_asr.items() if asr is replica]:
-            del self._turn_asr[turn_id]
+        for turn_id in self._places.turns_at(replica):
+            self._places.release_asr(turn_id)
             self._receive(ev.TurnFailed(turn_id, message))
-        if replica in (self._llm, self._tts) and self._core.response is not None:
+        if replica in (self._places.llm, self._places.tts) and self._core.response is not None:
             self._receive(ev.ResponseFailed(self._core.response.response_id, replica.role, message))
 
     def look_again(self) -> None:
         """Take a place in a vad, if the session has none and there is one."""
-        if self._vad is None and not self._closed and self._take_vad():
+        if self._places.vad is None and not self._closed and self._places.take_vad():
             self._receive(ev.InputFound())
 
     # -- frames -> events ---------------------------------------------------------------------------------------------
@@ -224,7 +221,7 @@ class Driver:
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
-        self._release_turn(frame.header.turn_id)
+        self._places.release_asr(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 
     def _on_text(self, frame: Frame) -> None:
@@ -267,15 +264,20 @@ class Driver:
         self, header: Header, role: pb.Role.ValueType, message: str, retry_after_ms: int | None = None
     ) -> None:
         """Give up one request; *retry_after_ms* if it was refused rather than failed."""
-        replica = {pb.VAD: self._vad, pb.ASR: self._turn_asr.get(header.turn_id) or self._asr}.get(role)
-        replica = {pb.LLM: self._llm, pb.TTS: self._tts}.get(role, replica)
+        places = self._places
+        replica = {
+            pb.VAD: places.vad,
+            pb.ASR: places.asr(header.turn_id),
+            pb.LLM: places.llm,
+            pb.TTS: places.tts,
+        }.get(role)
         if replica is not None and retry_after_ms is not None:
             self._link.refused(replica, retry_after_ms)
         match role:
             case pb.VAD:
                 self._vad_failed(message)
             case pb.ASR:
-                self._release_turn(header.turn_id)
+                places.release_asr(header.turn_id)
                 self._receive(ev.TurnFailed(header.turn_id, f"asr: {message}"))
             case pb.LLM:
                 self._receive(ev.ResponseFailed(header.response_id, ev.Role.LLM, message))
@@ -283,8 +285,7 @@ class Driver:
                 self._receive(ev.ResponseFailed(header.response_id, ev.Role.TTS, message))
 
     def _vad_failed(self, message: str) -> None:
-        self._release(self._vad, "session")
-        self._vad = None
+        self._places.release_vad()
         self._receive(ev.InputLost(f"vad: {message}"))
         self.look_again()
 
@@ -301,66 +302,47 @@ class Driver:
         self._to_vad(session_open=opening)
 
     def _send_audio(self, command: do.SendAudio) -> None:
-        if self._vad is None:
-            return  # kept by the core until another vad is found
-        self._link.send(
-            self._vad.inbox,
-            Frame(
-                header=Header(
-                    session_id=self.session_id,
-                    reply_to=self._link.address,
-                    next=self._asr_inbox(),
-                    stamps=[pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=self._received_us)],
-                ),
-                audio=pb.Audio(pcm=command.pcm, at_sample=command.at_sample),
-            ),
+        stamp = pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=self._received_us)
+        self._to_vad(stamp, audio=pb.Audio(pcm=command.pcm, at_sample=command.at_sample))
+
+    def _to_vad(self, *stamps: pb.Stamp, **body: Any) -> None:
+        vad = self._places.vad
+        if vad is None:
+            return  # the core keeps the audio and opens another place when there is one
+        header = Header(
+            session_id=self.session_id,
+            reply_to=self._link.address,
+            next=self._places.next_asr_inbox(),
+            stamps=stamps,
         )
-
-    def _to_vad(self, **body: Any) -> None:
-        if self._vad is not None:
-            header = Header(session_id=self.session_id, reply_to=self._link.address, next=self._asr_inbox())
-            self._link.send(self._vad.inbox, Frame(header=header, **body))
-
-    def _asr_inbox(self) -> str:
-        asr = self._asr
-        if asr is None or not asr.usable:
-            self._asr = asr = self._link.pick(ev.Role.ASR)
-        return asr.inbox if asr is not None else ""
+        self._link.send(vad.inbox, Frame(header=header, **body))
 
     def _speech_started(self, notice: do.SpeechStartedNotice) -> None:
-        # The vad has begun to stream the turn to the recogniser that was named in its audio.
-        if self._asr is not None:
-            self._turn_asr[notice.turn_id] = self._asr
-            self._asr.places.add((self.session_id, f"turn {notice.turn_id}"))
+        self._places.take_asr(notice.turn_id)
         self._connection.notify(notice)
 
     def _cancel_turn(self, command: do.CancelTurn) -> None:
-        asr = self._turn_asr.get(command.turn_id)
+        asr = self._places.asr(command.turn_id)
         if asr is not None:
             header = Header(session_id=self.session_id, turn_id=command.turn_id)
             self._link.send(asr.inbox, Frame(header=header, cancel=pb.Cancel()))
-        self._release_turn(command.turn_id)
-
-    def _release_turn(self, turn_id: int) -> None:
-        self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
-        self._asr = self._link.pick(ev.Role.ASR, self._asr)
+        self._places.release_asr(command.turn_id)
 
     def _respond(self, command: do.Respond) -> None:
-        work = command.response_id
         self._response_turn = command.turn_id
-        self._tts = self._take(ev.Role.TTS, work, self._tts)
-        self._llm = self._take(ev.Role.LLM, work, self._llm)
-        if self._tts is None or self._llm is None:
-            role = ev.Role.TTS if self._tts is None else ev.Role.LLM
+        missing = self._places.take_responders(command.response_id)
+        llm, tts = self._places.llm, self._places.tts
+        if missing is not None or llm is None or tts is None:
+            role = missing or ev.Role.LLM
             message = "not ready" if role in self._link.registry.missing() else "at capacity"
             # Later, not now: the core's commands for this response are still being carried out.
-            self._loop.call_soon(self._receive, ev.ResponseFailed(work, role, message))
+            self._loop.call_soon(self._receive, ev.ResponseFailed(command.response_id, role, message))
             return
         header = Header(
             session_id=self.session_id,
             turn_id=command.turn_id,
             revision=command.revision,
-            response_id=work,
+            response_id=command.response_id,
             generation=command.generation,
             reply_to=self._link.address,
         )
@@ -370,34 +352,32 @@ class Driver:
             sample_rate=self._settings.output_rate,
             granted_ms=command.granted_ms,
         )
-        self._link.send(self._tts.inbox, Frame(header=header, synthesis_request=synthesis))
-        header.next = self._tts.inbox
+        self._link.send(tts.inbox, Frame(header=header, synthesis_request=synthesis))
+        header.next = tts.inbox
         header.deadline_ms = self._settings.answer_timeout_ms
         authors = {"user": pb.Message.USER, "assistant": pb.Message.ASSISTANT}
         generation = pb.GenerationRequest(
             instructions=command.instructions,
             messages=[pb.Message(author=authors[m.author], parts=[pb.Part(text=m.text)]) for m in command.messages],
         )
-        self._link.send(self._llm.inbox, Frame(header=header, generation_request=generation))
+        self._link.send(llm.inbox, Frame(header=header, generation_request=generation))
 
     def _grant(self, command: do.Grant) -> None:
-        if self._tts is not None:
-            header = Header(
-                session_id=self.session_id, response_id=command.response_id, generation=self._core.generation
-            )
-            grant = pb.SynthesisGrant(until_ms=command.until_ms)
-            self._link.send(self._tts.inbox, Frame(header=header, synthesis_grant=grant))
+        grant = pb.SynthesisGrant(until_ms=command.until_ms)
+        self._to_responder(self._places.tts, command.response_id, self._core.generation, synthesis_grant=grant)
 
     def _cancel_response(self, command: do.CancelResponse) -> None:
-        header = Header(session_id=self.session_id, response_id=command.response_id, generation=command.generation)
-        for replica in (self._llm, self._tts):
-            if replica is not None and not replica.gone:
-                self._link.send(replica.inbox, Frame(header=header, cancel=pb.Cancel()))
-            self._release(replica, command.response_id)
+        for replica in (self._places.llm, self._places.tts):
+            self._to_responder(replica, command.response_id, command.generation, cancel=pb.Cancel())
+        self._places.release_responders(command.response_id)
+
+    def _to_responder(self, replica: Replica | None, response_id: str, generation: int, **body: Any) -> None:
+        if replica is not None and not replica.gone:
+            header = Header(session_id=self.session_id, response_id=response_id, generation=generation)
+            self._link.send(replica.inbox, Frame(header=header, **body))
 
     def _end_response(self, command: do.EndResponse) -> None:
-        for replica in (self._llm, self._tts):
-            self._release(replica, command.response_id)
+        self._places.release_responders(command.response_id)
 
     def _close_session(self, _command: do.CloseSession) -> None:
         self._closed = True
@@ -405,30 +385,12 @@ class Driver:
             self._timer.cancel()
         self._room.set()
         self._idle.set()
-        used = {r.inbox: r for r in (self._vad, self._asr, self._llm, self._tts, *self._turn_asr.values()) if r}
         frame = Frame(header=Header(session_id=self.session_id), session_close=pb.SessionClose(reason="client gone"))
-        for replica in used.values():
-            if not replica.gone:
-                self._link.send(replica.inbox, frame)
-        for replica in self._link.registry.all():
-            replica.places = {place for place in replica.places if place[0] != self.session_id}
+        for replica in self._places.release_all():
+            self._link.send(replica.inbox, frame)
         self._link.detach(self.session_id)
         SESSIONS.dec()
         self._log.info("session closed")
-
-    def _take(self, role: ev.Role, work: str, preferred: Replica | None) -> Replica | None:
-        replica = self._link.pick(role, preferred)
-        if replica is not None:
-            replica.places.add((self.session_id, work))
-        return replica
-
-    def _take_vad(self) -> bool:
-        self._vad = self._take(ev.Role.VAD, "session", None)
-        return self._vad is not None
-
-    def _release(self, replica: Replica | None, work: str) -> None:
-        if replica is not None:
-            replica.places.discard((self.session_id, work))
 
     # -- commands: the client -----------------------------------------------------------------------------------------
 

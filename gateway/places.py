@@ -1,0 +1,88 @@
+"""Which replica does what for one session, and the places taken there."""
+
+from collections.abc import Iterator
+
+from gateway.bus_link import BusLink
+from gateway.core.events import Role
+from gateway.registry import Replica
+
+
+class Places:
+    """The places of one session: a vad for its life, an asr per turn, an llm and a tts per response.
+
+    The replica used last is preferred, because its caches are warm.
+    """
+
+    def __init__(self, link: BusLink, session_id: str) -> None:
+        self._link = link
+        self._session_id = session_id
+        self._next_asr: Replica | None = None
+        self._turn_asr: dict[int, Replica] = {}
+        self.vad: Replica | None = None
+        self.llm: Replica | None = None
+        self.tts: Replica | None = None
+
+    def take_vad(self) -> bool:
+        """Take a place for the session's audio; return whether there was one."""
+        self.vad = self._take(Role.VAD, "audio", None)
+        return self.vad is not None
+
+    def release_vad(self) -> None:
+        """Give the session's place in the vad back."""
+        self._release(self.vad, "audio")
+        self.vad = None
+
+    def next_asr_inbox(self) -> str:
+        """Return the inbox of the recogniser that the next turn goes to, "" if there is none."""
+        asr = self._next_asr
+        if asr is None or not asr.usable:
+            self._next_asr = asr = self._link.pick(Role.ASR)
+        return asr.inbox if asr is not None else ""
+
+    def take_asr(self, turn_id: int) -> None:
+        """Count the place of a turn whose audio the vad has begun to send to the next recogniser."""
+        if self._next_asr is not None:
+            self._turn_asr[turn_id] = self._next_asr
+            self._next_asr.places.add((self._session_id, f"turn {turn_id}"))
+
+    def asr(self, turn_id: int) -> Replica | None:
+        """Return the recogniser of a turn that has no transcript yet."""
+        return self._turn_asr.get(turn_id)
+
+    def turns_at(self, replica: Replica) -> list[int]:
+        """Return the turns that *replica* is recognising."""
+        return [turn_id for turn_id, asr in self._turn_asr.items() if asr is replica]
+
+    def release_asr(self, turn_id: int) -> None:
+        """Give the place of a turn back, and choose again for the turns to come."""
+        self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
+        self._next_asr = self._link.pick(Role.ASR, self._next_asr)
+
+    def take_responders(self, response_id: str) -> Role | None:
+        """Take places in a tts and an llm for a response; return the role that has none, if one has not."""
+        self.tts = self._take(Role.TTS, response_id, self.tts)
+        self.llm = self._take(Role.LLM, response_id, self.llm)
+        return Role.TTS if self.tts is None else Role.LLM if self.llm is None else None
+
+    def release_responders(self, response_id: str) -> None:
+        """Give the places of a response back."""
+        self._release(self.llm, response_id)
+        self._release(self.tts, response_id)
+
+    def release_all(self) -> Iterator[Replica]:
+        """Give every place back; yield each replica that may still work for the session."""
+        for replica in self._link.registry.all():
+            mine = {place for place in replica.places if place[0] == self._session_id}
+            replica.places -= mine
+            if mine or replica in (self.vad, self.llm, self.tts, self._next_asr):
+                yield replica
+
+    def _take(self, role: Role, work: str, preferred: Replica | None) -> Replica | None:
+        replica = self._link.pick(role, preferred)
+        if replica is not None:
+            replica.places.add((self._session_id, work))
+        return replica
+
+    def _release(self, replica: Replica | None, work: str) -> None:
+        if replica is not None:
+            replica.places.discard((self._session_id, work))
