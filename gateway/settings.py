@@ -46,7 +46,7 @@ class TurnSettings(BaseModel):
     silence_duration_ms: int = Field(500, ge=100, le=10_000, description="silence that ends the turn")
     min_speech_ms: int = Field(64, ge=0, le=2000, description="speech shorter than this opens no turn")
     reopen_ms: int = Field(
-        1500, ge=0, le=10_000, description="a speaker who goes on within this after the end of a turn continues it"
+        1000, ge=0, le=10_000, description="a speaker who goes on within this after the end of a turn continues it"
     )
     starvation_ms: int = Field(
         400, ge=50, le=60_000, description="a client that sends nothing for so long in mid-speech has fallen silent"

@@ -64,7 +64,7 @@ class SessionSettings:
     output_rate: int = 16_000
     lead_ms: int = 200
     silence_duration_ms: int = 500
-    reopen_ms: int = 1500
+    reopen_ms: int = 1000
     starvation_ms: int = 400
     half_duplex: bool = False
     transcript_timeout_ms: int = 15_000

@@ -121,6 +121,7 @@ class WebListener:
             lifespan="off",
             log_config=None,
             access_log=False,
+            log_level="warning",  # we log sessions ourselves
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
