@@ -168,7 +168,7 @@ class Session:
     def next_tick_ms(self) -> float | None:
         """Return when a `Tick` is needed next, None if time alone changes nothing."""
         times: list[float] = []
-        if self._turns.state is TurnState.SPEAKING:
+        if self._turns.state is TurnState.SPEAKING and not self._input.full:
             times.append(self._last_audio_ms + self._settings.starvation_ms)
         if self._transcript_due_ms is not None:
             times.append(self._transcript_due_ms)
