@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from bus.errors import ConfigurationError, MalformedFrameError
-from bus.frames import IN_ORDER, MEDIA, Frame, Header, answer, decode
+from bus.frames import BODIES, IN_ORDER, MEDIA, Frame, Header, answer, decode
 from bus.logs import OncePerSecond
 from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT
-from bus.sockets import HARD_LIMIT_BYTES, Context, Outbox
+from bus.sockets import HARD_LIMIT_BYTES, Context, Lane, Outbox
 from proto.v1 import speech_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -21,6 +21,10 @@ log = structlog.get_logger(__name__)
 IDLE_PEER_S: Final = 60.0
 # Connections at most. A suite has tens of processes; who invents addresses must not use up the descriptors.
 PEERS: Final = 256
+
+LANES: Final = {
+    body: Lane.MEDIA if body in MEDIA else Lane.MARK if body in IN_ORDER else Lane.CONTROL for body in BODIES
+}
 
 Receive = Callable[[str, Frame], None]
 
@@ -64,11 +68,15 @@ class Node:
         if len(encoded) > HARD_LIMIT_BYTES:  # the peer would cut the connection, and other sessions' frames with it
             self.drop("too_big", peer=address, body=body, size=len(encoded))
             return
-        dropped = outbox.dropped
-        outbox.send(encoded, media=body in MEDIA, in_order=body in IN_ORDER)
-        FRAMES_SENT[body] += 1
-        if outbox.dropped != dropped:
+        if outbox.send(encoded, LANES[body]):
+            FRAMES_SENT[body] += 1
+        else:
             self.drop("peer_not_reading", peer=address, body=body)
+
+    def waiting(self, address: str) -> int:
+        """Return how many frames the peer at *address* has not taken yet, those inside ZeroMQ aside."""
+        outbox = self._outboxes.get(address)
+        return outbox.waiting if outbox else 0
 
     def forget(self, address: str) -> None:
         """Close the connection to *address* and drop what it still holds."""

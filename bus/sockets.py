@@ -12,6 +12,7 @@ import socket as posix
 import stat
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,17 @@ _POLLOUT: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
 
 Receive = Callable[[list[bytes]], None]
+
+
+class Lane(Enum):
+    """How a message queues when its peer does not read."""
+
+    CONTROL = "control"
+    """Ahead of everything else."""
+    MARK = "mark"
+    """At its place among the media, and kept when media are dropped."""
+    MEDIA = "media"
+    """In order; dropped first."""
 
 
 class Context:
@@ -132,35 +144,43 @@ class Inbox:
         if self._closed:
             return
         try:
-            batch = [self._socket.recv(_NOBLOCK)]
+            first = self._socket.recv(_NOBLOCK)
         except zmq.Again:
             return
-        # Most wake-ups bring one message. Asking whether there are more costs less than the exception that says no.
-        if int(self._socket.get(_EVENTS)) & _POLLIN:
-            self._fill(batch)
-        self._receive(batch)
+        # Most wake-ups bring one message: it goes on at once, and then asking whether there are more costs less than
+        # the exception that would say no.
+        self._receive([first])
+        if not self._closed and int(self._socket.get(_EVENTS)) & _POLLIN:
+            self._receive(self._next_batch())
 
-    def _fill(self, batch: list[bytes]) -> None:
+    def _next_batch(self) -> list[bytes]:
         recv = self._socket.recv
-        room = BATCH_BYTES - len(batch[0])
+        batch: list[bytes] = []
+        room = BATCH_BYTES
         try:
             while len(batch) < BATCH and room > 0:
                 message = recv(_NOBLOCK)
                 room -= len(message)
                 batch.append(message)
         except zmq.Again:
-            return
+            return batch
         self._drain_soon()  # more may be there, and nothing will signal it
+        return batch
 
 
 class Outbox:
     """A PUSH to one peer's inbox, with a queue for what it will not take at once.
 
-    The queue holds media up to `MEDIA_BYTES` and control up to `CONTROL_FRAMES` and `CONTROL_BYTES`, control going
-    first. Beyond that the message is dropped and counted: the peer has not read for seconds and its leases are about to
-    be given up. What marks a place among media (`in_order`) waits behind them and has room when they have none left.
+    The first message of a turn of the loop is sent at once; those that follow it wait until `CORK` of them are there or
+    the loop turns, and go together: each alone would wake ZeroMQ's thread, which costs more than all the rest.
+
+    What the peer does not take is queued: media up to `MEDIA_BYTES`, control up to `CONTROL_FRAMES` and
+    `CONTROL_BYTES`, control going first. Beyond that the message is dropped and counted: the peer has not read for
+    seconds and its leases are about to be given up. Marks wait behind the media before them and have `MARK_BYTES` of
+    room when those have none left.
     """
 
+    CORK: Final = 64
     MEDIA_BYTES: Final = 8 * 1024 * 1024
     MARK_BYTES: Final = 256 * 1024
     CONTROL_FRAMES: Final = 10_000
@@ -169,12 +189,14 @@ class Outbox:
     def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
+        self._corked: list[tuple[bytes, Lane]] = []
         self._media: deque[bytes] = deque()
         self._media_bytes = 0
         self._control: deque[bytes] = deque()
         self._control_bytes = 0
         self._closed = False
         self._flush_is_due = False
+        self._blocked = False
         self.address = address
         self.dropped = 0
         self.used = True
@@ -184,81 +206,115 @@ class Outbox:
         except zmq.ZMQError as error:
             socket.close()
             raise ConfigurationError(f"cannot connect to {address!r}: {error}") from error
+        # What `Socket.send` of pyzmq ends in, without its look at options that nobody here uses: half its time.
+        self._send = super(zmq.Socket, socket).send
         self._fd = socket.FD
         self._loop.add_reader(self._fd, self._writable)
 
     @property
     def waiting(self) -> int:
         """Messages that the peer has not taken yet (those inside ZeroMQ aside)."""
-        return len(self._control) + len(self._media)
+        return len(self._corked) + len(self._control) + len(self._media)
 
-    def send(self, data: bytes, *, media: bool = False, in_order: bool = False) -> None:
-        """Send *data*, or queue it if the peer is not reading. Never blocks.
-
-        *media* may be dropped for want of room; *in_order* is no media but keeps its place among them.
-        """
+    def send(self, data: bytes, lane: Lane = Lane.CONTROL) -> bool:
+        """Send *data*, or queue it if the peer is not reading; return False if it was dropped. Never blocks."""
         self.used = True
+        if self._blocked:
+            return self._queue(data, lane)
         if self._closed:
             self.dropped += 1
-            return
-        if not (self._control or self._media):
-            try:
-                self._socket.send(data, _NOBLOCK)
-            except zmq.Again:
-                pass
-            else:
-                return
-        self._queue(data, media=media, in_order=in_order)
-        self._writable()
+            return False
+        if self._flush_is_due:
+            self._corked.append((data, lane))
+            if len(self._corked) >= self.CORK:
+                self._uncork()
+            return True
+        self._flush_soon()
+        try:
+            self._send(data, _NOBLOCK)
+        except zmq.Again:
+            self._blocked = True
+            return self._queue(data, lane)
+        return True
 
     def close(self) -> None:
         """Drop what was not sent. Idempotent."""
         if not self._closed:
             self._closed = True
+            self._blocked = False
             self._loop.remove_reader(self._fd)
             self._socket.close()
+            self._corked.clear()
             self._control.clear()
             self._media.clear()
 
-    def _queue(self, data: bytes, *, media: bool, in_order: bool) -> None:
+    def _queue(self, data: bytes, lane: Lane) -> bool:
         size = len(data)
-        if media or in_order:
-            if self._media_bytes + size > self.MEDIA_BYTES + (self.MARK_BYTES if in_order else 0):
-                self.dropped += 1
-            else:
+        if lane is Lane.CONTROL:
+            fits = len(self._control) < self.CONTROL_FRAMES and self._control_bytes + size <= self.CONTROL_BYTES
+            if fits:
+                self._control.append(data)
+                self._control_bytes += size
+        else:
+            fits = self._media_bytes + size <= self.MEDIA_BYTES + (self.MARK_BYTES if lane is Lane.MARK else 0)
+            if fits:
                 self._media.append(data)
                 self._media_bytes += size
-        elif len(self._control) >= self.CONTROL_FRAMES or self._control_bytes + size > self.CONTROL_BYTES:
-            self.dropped += 1
-        else:
-            self._control.append(data)
-            self._control_bytes += size
+        self.dropped += not fits
+        return fits
 
-    def _writable(self) -> None:
-        # Without a queue, too: reading the events empties ZeroMQ's mailbox, else the descriptor would stay readable.
-        if not self._flush_is_due:
-            self._flush()
+    def _flush_soon(self) -> None:
+        self._flush_is_due = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send what is queued, a batch at most. Reading the events first rearms the edge-triggered descriptor."""
         self._flush_is_due = False
-        for _ in range(BATCH):
-            if self._closed or not int(self._socket.get(_EVENTS)) & _POLLOUT:
-                return
-            queue = self._control or self._media
-            if not queue:
-                return
-            try:
-                self._socket.send(queue[0], _NOBLOCK)
-            except zmq.Again:
-                continue
-            sent = queue.popleft()
-            if queue is self._media:
-                self._media_bytes -= len(sent)
-            else:
-                self._control_bytes -= len(sent)
-        self._flush_is_due = True  # there may be room for more, and nothing will signal it
-        self._loop.call_soon(self._flush)
+        if self._closed:
+            return
+        if self._blocked:
+            self._unblock()
+        elif self._corked:
+            self._uncork()
+            self._flush_soon()
+
+    def _uncork(self) -> None:
+        """Send what this turn of the loop brought, in its order; queue what the peer does not take."""
+        corked, self._corked = self._corked, []
+        send = self._send
+        sent = 0
+        try:
+            for data, _ in corked:
+                send(data, _NOBLOCK)
+                sent += 1
+        except zmq.Again:
+            # A refusal means that ZeroMQ knows of no room: its next word, or one it has not read yet, signals.
+            self._blocked = True
+            for data, lane in corked[sent:]:
+                self._queue(data, lane)
+
+    def _writable(self) -> None:
+        # Whether or not there is a queue: only reading the events empties ZeroMQ's mailbox, else the descriptor would
+        # stay readable.
+        if not self._closed and int(self._socket.get(_EVENTS)) & _POLLOUT and self._blocked and not self._flush_is_due:
+            self._unblock()
+
+    def _unblock(self) -> None:
+        """Send what is queued, control first, a batch at most."""
+        send = self._send
+        try:
+            for _ in range(BATCH):
+                if self._control:
+                    send(self._control[0], _NOBLOCK)
+                    self._control_bytes -= len(self._control.popleft())
+                elif self._media:
+                    send(self._media[0], _NOBLOCK)
+                    self._media_bytes -= len(self._media.popleft())
+                else:
+                    self._blocked = False
+                    return
+        except zmq.Again:
+            return
+        self._flush_soon()  # there may be room for more, and nothing will signal it
 
 
 def bind(socket: zmq.Socket[bytes], address: str) -> str:

@@ -1,0 +1,1 @@
+"""Benchmarks that users run. Each prints a ratio or a distribution and names the machine."""
