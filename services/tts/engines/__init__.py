@@ -1,0 +1,1 @@
+"""The engines: a file for each, named as it is."""
