@@ -68,7 +68,7 @@ class Suite:
         url = f"http://127.0.0.1:{self.ws_port}/health"
         with contextlib.suppress(OSError, ValueError):
             try:
-                with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own http address
+                with urllib.request.urlopen(url, timeout=5) as response:
                     return dict(json.load(response))
             except urllib.error.HTTPError as error:
                 return dict(json.load(error))
