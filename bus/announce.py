@@ -28,23 +28,23 @@ class Announcer:
         self._node = node
         self._gateways = gateways
         self._announcement = announcement
-        self._addresses = [g for g in gateways if not _is_name(g)]
+        self._found = {gateway: [] if _is_name(gateway) else [gateway] for gateway in gateways}
 
     async def run(self) -> None:
         """Announce for ever."""
-        resolve_at = 0.0
-        loop = asyncio.get_running_loop()
-        while True:
-            if loop.time() >= resolve_at:
-                await self._resolve()
-                resolve_at = loop.time() + RESOLVE_S
-            self.announce()
-            await asyncio.sleep(BEAT_S)
+        async with asyncio.TaskGroup() as tasks:
+            # Each name on its own: a name server that does not answer must not hold up the beats.
+            for gateway in self._gateways:
+                if _is_name(gateway):
+                    tasks.create_task(self._follow(gateway))
+            while True:
+                self.announce()
+                await asyncio.sleep(BEAT_S)
 
     def announce(self) -> None:
         """Announce now, because something changed."""
         frame = Frame(announcement=self._announcement())
-        for address in self._addresses:
+        for address in self._addresses():
             self._node.send(address, frame)
 
     async def say_goodbye(self) -> None:
@@ -52,13 +52,20 @@ class Announcer:
         self.announce()
         await asyncio.sleep(0.02)
 
-    async def _resolve(self) -> None:
-        found: list[str] = []
-        for gateway in self._gateways:
-            found += await _resolve(gateway) if _is_name(gateway) else [gateway]
-        for address in set(self._addresses) - set(found):
-            self._node.forget(address)
-        self._addresses = list(dict.fromkeys(found))
+    def _addresses(self) -> list[str]:
+        return list(dict.fromkeys(address for found in self._found.values() for address in found))
+
+    async def _follow(self, gateway: str) -> None:
+        """Look *gateway* up again and again. While nobody answers, what was found last still holds."""
+        while True:
+            found = await _resolve(gateway)
+            if found and found != self._found[gateway]:
+                before = self._addresses()
+                self._found[gateway] = found
+                for address in set(before) - set(self._addresses()):
+                    self._node.forget(address)
+                self.announce()
+            await asyncio.sleep(RESOLVE_S)
 
 
 def _is_name(address: str) -> bool:
@@ -78,7 +85,7 @@ async def _resolve(address: str) -> list[str]:
         infos = await asyncio.get_running_loop().getaddrinfo(
             parts.hostname, parts.port, family=socket.AF_INET, type=socket.SOCK_STREAM
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         log.warning("gateway name not found, trying again", name=parts.hostname, error=str(error))
         return []
-    return [f"tcp://{info[4][0]!s}:{info[4][1]}" for info in infos]  # type: ignore[str-bytes-safe]
+    return sorted(f"tcp://{info[4][0]!s}:{info[4][1]}" for info in infos)  # type: ignore[str-bytes-safe]

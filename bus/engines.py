@@ -9,16 +9,21 @@ from bus.errors import ConfigurationError
 
 def names(package: str) -> list[str]:
     """Return the names of the engines in *package* (`services.asr.engines`)."""
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return sorted(m.name.replace("_", "-") for m in modules if not m.name.startswith("_"))
 
 
 def find(package: str, name: str) -> ModuleType:
     """Import the engine's module. Modules of engines import nothing heavy; their `load` does.
 
     Raises:
-        ConfigurationError: there is no such engine.
+        ConfigurationError: there is no such engine, or what it imports is not installed.
     """
     known = names(package)
     if name not in known:
         raise ConfigurationError(f"unknown engine {name!r}; choose one of {', '.join(known)}")
-    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    try:
+        return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    except ImportError as error:
+        requirements = f"{package.rpartition('.')[0].replace('.', '/')}/requirements/{name}.txt"
+        raise ConfigurationError(f"engine {name!r}: {error}; pip install -r {requirements}") from error

@@ -5,7 +5,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from http.client import HTTPException
+from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Final
 from urllib.error import HTTPError, URLError
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -51,12 +52,21 @@ class Health:
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 5.0
+    """Seconds for a request to arrive; a peer that says nothing does not keep a thread."""
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the inherited name
         """Say nothing: a health check every few seconds is no news."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        # Without HTTPServer's look-up of the host's own name, which takes seconds where no name server answers.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
 
 
 class HealthServer:
@@ -97,11 +107,12 @@ class HealthServer:
 def check(url: str, timeout_s: float = 3.0) -> str:
     """Ask a `/health/...` *url*; return "" if it answers ok, else what is wrong."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - our own http address
+        # No proxy: the process is on this machine, whatever the environment says of the world outside.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=timeout_s) as response:
             response.read()
     except HTTPError as error:
         return error.read().decode(errors="replace").strip() or str(error)
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, ValueError, HTTPException) as error:
         return f"no answer from {url}: {error}"
     return ""
 

@@ -3,27 +3,36 @@
 import logging
 import sys
 import time
-from typing import Literal
+import traceback
+from typing import Final, Literal
 
 import structlog
 
 LogFormat = Literal["auto", "json", "console"]
 
+# Exceptions that led to one another are logged so far back.
+MOST_CAUSES: Final = 5
 
-def configure(service: str, level: str = "info", style: LogFormat = "auto") -> None:
-    """Send every log record of the process to standard error, marked with *service*."""
+
+def configure(service: str, level: str = "info", style: LogFormat = "auto", *, content: bool = False) -> None:
+    """Send every log record of the process to standard error, marked with *service*.
+
+    Exceptions are logged by type and place; with their text only if *content* is allowed, for it may hold speech.
+    """
     json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.format_exc_info if content else structlog.processors.ExceptionRenderer(_without_text),
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -42,6 +51,17 @@ def configure(service: str, level: str = "info", style: LogFormat = "auto") -> N
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _without_text(exc_info: structlog.typing.ExcInfo) -> str:
+    """Return the traceback of an exception and of those that led to it, with types for texts."""
+    parts: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None and len(parts) < MOST_CAUSES:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}: (text withheld)")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nwhich came from\n\n".join(parts)
 
 
 class OncePerSecond:

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import uvloop
 from pydantic_settings import SettingsConfigDict
@@ -12,6 +13,9 @@ from bus import engines, logs
 from bus.errors import ConfigurationError
 from bus.serve import Handler, Service
 from bus.settings import ServiceSettings, parse
+
+# How long a drained process waits for threads that do not end.
+HUNG_THREADS_S: Final = 1.0
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -25,7 +29,7 @@ def run_service(role: str, settings: type[S], build: Callable[[Any, S], Handler]
     prog = f"services.{role}"
     try:
         parsed, engine = configure(role, settings, sys.argv[1:])
-        logs.configure(role, parsed.log_level, parsed.log_format)
+        logs.configure(role, parsed.log_level, parsed.log_format, content=parsed.log_content)
         uvloop.run(_serve(build(engine, parsed), parsed))
     except* ConfigurationError as group:  # also one that comes alone
         die(prog, group.exceptions[0])
@@ -55,7 +59,7 @@ def die(prog: str, error: BaseException) -> NoReturn:
 
 def _engine_name(role: str, settings: type[ServiceSettings], args: list[str]) -> str:
     # The engine decides which flags there are, so its name is read before they are parsed.
-    for position, arg in enumerate(args):
+    for position, arg in reversed(list(enumerate(args))):  # the last one counts
         if arg == "--engine" and position + 1 < len(args):
             return args[position + 1]
         if arg.startswith("--engine="):
@@ -65,3 +69,7 @@ def _engine_name(role: str, settings: type[ServiceSettings], args: list[str]) ->
 
 async def _serve(handler: Handler, settings: ServiceSettings) -> None:
     await Service(handler, settings).run()
+    # An engine that hangs in a thread, or still loads, would keep the interpreter from ending.
+    late = threading.Timer(HUNG_THREADS_S, os._exit, (0,))
+    late.daemon = True
+    late.start()

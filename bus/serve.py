@@ -33,11 +33,14 @@ SWEEP_S: Final = 0.1
 STALLED_S: Final = 15.0
 # What a full service suggests: a turn or an answer ends about every second.
 RETRY_AFTER_MS: Final = 1000
-# Sessions whose newest generation is remembered after their last lease here; the oldest is forgotten first.
-GENERATIONS_KEPT: Final = 10_000
+# Cancels whose generation is remembered; the oldest is forgotten first. Frames older than seconds do not come.
+CANCELS_KEPT: Final = 10_000
 # Frames that came before the one that opens their lease (another sender's, another connection) wait so long, so many.
 EARLY_S: Final = 2.0
 EARLY_FRAMES: Final = 20_000
+EARLY_BYTES: Final = 32 * 1024 * 1024
+# ZeroMQ's own thread gets the last frames out in this time, before LINGER 0 drops them.
+LAST_FRAMES_S: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,15 @@ class Service:
         self._node = Node(settings.bind, handler.role, self._receive, settings.advertise)
         self._jobs: dict[JobKey, Job] = {}
         self._by_session: dict[str, set[JobKey]] = {}
-        self._generations: OrderedDict[str, int] = OrderedDict()
+        self._cancelled: OrderedDict[JobKey, int] = OrderedDict()
         self._early: dict[JobKey, list[tuple[str, Frame, float]]] = {}
         self._early_count = 0
+        self._early_bytes = 0
         self._state: pb.State.ValueType = pb.LOADING
         self._description = Description(engine=settings.engine)
         self._instance_id = uuid.uuid4().hex[:16]
         self._progress_at = self._loop.time()
+        self._stalled = False
         self._drained = asyncio.Event()
         self._health = Health(self._why_not_ready)
         self._health_server: HealthServer | None = None
@@ -132,7 +137,7 @@ class Service:
                 self._loop.add_signal_handler(number, self._on_signal)
             async with asyncio.TaskGroup() as tasks:
                 housekeeping = [tasks.create_task(self._announcer.run()), tasks.create_task(self._sweep())]
-                await self._load()
+                await self._load_or_drain(tasks)
                 await self._drained.wait()
                 await self._announcer.say_goodbye()
                 for task in housekeeping:
@@ -169,17 +174,23 @@ class Service:
         if job.closed:
             return
         job.closed = True
+        self._remove(job)
+        self._progress_at = self._loop.time()
+        metrics.JOBS.labels(outcome).inc()
+        metrics.JOB_SECONDS.observe(self._progress_at - job.opened_at)
+        metrics.LEASES.set(len(self._jobs))
+        try:
+            self._handler.close(job)
+        except Exception:
+            log.exception("handler failed to close a job", session=job.session_id)
+        self._end_if_drained()
+
+    def _remove(self, job: Job) -> None:
         del self._jobs[job.key]
         siblings = self._by_session[job.session_id]
         siblings.discard(job.key)
         if not siblings:
             del self._by_session[job.session_id]
-        self._progress_at = self._loop.time()
-        metrics.JOBS.labels(outcome).inc()
-        metrics.JOB_SECONDS.observe(self._progress_at - job.opened_at)
-        metrics.LEASES.set(len(self._jobs))
-        self._handler.close(job)
-        self._end_if_drained()
 
     def _fail(self, job: Job, error: JobError) -> None:
         log.warning("job failed", session=job.session_id, error=str(error), code=pb.Error.Code.Name(error.code))
@@ -218,19 +229,18 @@ class Service:
 
     def _receive_work(self, body: str, frame: Frame) -> None:
         header = frame.header
-        if header.generation < self._generations.get(header.session_id, 0):
+        key = key_of(self._handler.scope, header)
+        job = self._jobs.get(key)
+        if header.generation < (job.header.generation if job else 0) or self._is_cancelled(header):
             self._node.drop("stale", session=header.session_id, body=body)
             return
-        key = key_of(self._handler.scope, header)
-        job = self._jobs.get(key) or self._admit(key, body, frame)
+        job = job or self._admit(key, body, frame)
         if job is None:
             return
         self._deliver(job, body, frame)
-        if self._early:
-            for early_body, early_frame, _ in self._early.pop(key, ()):
-                self._early_count -= 1
-                if not job.closed:
-                    self._deliver(job, early_body, early_frame)
+        for early_body, early_frame, _ in self._pop_early(key):
+            if not job.closed and early_frame.header.generation >= job.header.generation:
+                self._deliver(job, early_body, early_frame)
 
     def _deliver(self, job: Job, body: str, frame: Frame) -> None:
         job.renewed_at = self._loop.time()
@@ -253,28 +263,48 @@ class Service:
         if len(self._jobs) >= self._settings.capacity:
             self._refuse_at_capacity(header, RETRY_AFTER_MS)
             return None
-        try:
-            job = Job(key, header, self._loop.time(), send=self._send, ended=self._ended)
-            self._handler.open(job)
-        except AtCapacityError as error:
-            self._refuse_at_capacity(header, error.retry_after_ms)
-            return None
-        except JobError as error:
-            self._node.fail(header, error.code, str(error), retryable=error.retryable)
-            return None
+        job = Job(key, header, self._loop.time(), send=self._send, ended=self._ended)
         self._jobs[key] = job
         self._by_session.setdefault(header.session_id, set()).add(key)
-        self._remember_generation(header)
+        try:
+            self._handler.open(job)
+        except AtCapacityError as error:
+            self._disown(job)
+            self._refuse_at_capacity(header, error.retry_after_ms)
+        except JobError as error:
+            self._disown(job)
+            self._node.fail(header, error.code, str(error), retryable=error.retryable)
+        except Exception as error:
+            self._disown(job)
+            log.exception("handler failed to open a job", session=header.session_id)
+            self._node.fail(header, pb.Error.ENGINE_FAILED, f"internal error: {type(error).__name__}", retryable=True)
         metrics.LEASES.set(len(self._jobs))
-        return job
+        return None if job.closed else job
+
+    def _disown(self, job: Job) -> None:
+        """Forget a job that the handler never took: it is not closed, and says nothing any more."""
+        if not job.closed:
+            job.closed = True
+            self._remove(job)
 
     def _not_admitted(self, key: JobKey, body: str, frame: Frame) -> None:
-        if body in self._handler.early and self._early_count < EARLY_FRAMES:
+        size = frame.ByteSize()
+        fits = self._early_count < EARLY_FRAMES and self._early_bytes + size <= EARLY_BYTES
+        if body in self._handler.early and fits:
             self._early.setdefault(key, []).append((body, frame, self._loop.time()))
             self._early_count += 1
+            self._early_bytes += size
             return
         self._node.drop("unknown_session", session=frame.header.session_id, body=body)
         self._node.fail(frame.header, pb.Error.UNKNOWN_SESSION, f"no lease here for this {body}", retryable=True)
+
+    def _pop_early(self, key: JobKey) -> list[tuple[str, Frame, float]]:
+        if not self._early:
+            return []
+        frames = self._early.pop(key, [])
+        self._early_count -= len(frames)
+        self._early_bytes -= sum(frame.ByteSize() for _, frame, _ in frames)
+        return frames
 
     def _refuse_at_capacity(self, header: Header, retry_after_ms: int) -> None:
         full = pb.AtCapacity(role=self._handler.role, retry_after_ms=retry_after_ms)
@@ -287,7 +317,7 @@ class Service:
     # -- control ------------------------------------------------------------------------------------------------------
 
     def _cancel(self, header: Header) -> None:
-        self._remember_generation(header)
+        self._remember_cancel(header)
         for key in list(self._by_session.get(header.session_id, ())):
             job = self._jobs[key]
             if header.response_id and job.header.response_id != header.response_id:
@@ -295,11 +325,13 @@ class Service:
             if not header.response_id and header.turn_id and job.header.turn_id != header.turn_id:
                 continue
             self._finish(job, "cancelled")
-        self._early_count -= len(self._early.pop(key_of(self._handler.scope, header), ()))
+        self._pop_early(key_of(self._handler.scope, header))
 
     def _close_session(self, session_id: str) -> None:
         for key in list(self._by_session.get(session_id, ())):
             self._finish(self._jobs[key], "closed")
+        for key in [key for key in self._early if key[0] == session_id]:
+            self._pop_early(key)
 
     def _renew(self, session_ids: Iterable[str]) -> None:
         now = self._loop.time()
@@ -307,11 +339,19 @@ class Service:
             for key in self._by_session.get(session_id, ()):
                 self._jobs[key].renewed_at = now
 
-    def _remember_generation(self, header: Header) -> None:
-        newest = max(header.generation, self._generations.pop(header.session_id, 0))
-        self._generations[header.session_id] = newest
-        if len(self._generations) > GENERATIONS_KEPT:
-            self._generations.popitem(last=False)
+    def _remember_cancel(self, header: Header) -> None:
+        """Make what the cancel names stale, and nothing else: the session's other work keeps its generation."""
+        key = header.session_id, header.response_id or header.turn_id or ""
+        self._cancelled[key] = max(header.generation, self._cancelled.pop(key, 0))
+        if len(self._cancelled) > CANCELS_KEPT:
+            self._cancelled.popitem(last=False)
+
+    def _is_cancelled(self, header: Header) -> bool:
+        # A frame comes under the cancel of its response, of its turn and of its session.
+        return bool(self._cancelled) and any(
+            header.generation < self._cancelled.get((header.session_id, work), 0)
+            for work in {header.response_id, header.turn_id or "", ""}
+        )
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -322,7 +362,9 @@ class Service:
             await asyncio.sleep(due - self._loop.time())
             now = self._loop.time()
             metrics.LOOP_LAG.set(now - due)
-            metrics.QUEUE_AGE.set(self._queue_age_s(now))
+            queue_age_s = self._queue_age_s(now)
+            metrics.QUEUE_AGE.set(queue_age_s)
+            self._stalled = queue_age_s > STALLED_S and now - self._progress_at > STALLED_S
             self._health.beat()
             self._node.forget_idle()
             self._end_overdue(now)
@@ -338,8 +380,7 @@ class Service:
     def _drop_old_early(self, now: float) -> None:
         for key, frames in list(self._early.items()):
             if now - frames[0][2] > EARLY_S:
-                del self._early[key]
-                self._early_count -= len(frames)
+                self._pop_early(key)
                 self._node.drop("early_and_never_opened", session=key[0])
 
     def _queue_age_s(self, now: float) -> float:
@@ -347,6 +388,14 @@ class Service:
         return now - min(oldest) if oldest else 0.0
 
     # -- state --------------------------------------------------------------------------------------------------------
+
+    async def _load_or_drain(self, tasks: asyncio.TaskGroup) -> None:
+        """Load the engine, unless the process is told to stop meanwhile: a download may take minutes."""
+        loading = tasks.create_task(self._load())
+        drained = tasks.create_task(self._drained.wait())
+        await asyncio.wait({loading, drained}, return_when=asyncio.FIRST_COMPLETED)
+        loading.cancel()
+        drained.cancel()
 
     async def _load(self) -> None:
         started = self._loop.time()
@@ -381,10 +430,10 @@ class Service:
         )
 
     def _why_not_ready(self) -> str:
+        # Called on the thread of the health server: looks at nothing that the loop changes meanwhile.
         if self._state != pb.READY:
             return pb.State.Name(self._state).lower()
-        now = self._loop.time()
-        if self._queue_age_s(now) > STALLED_S and now - self._progress_at > STALLED_S:
+        if self._stalled:
             return f"work is queued and nothing completed for {STALLED_S:.0f} s"
         return ""
 
@@ -400,8 +449,11 @@ class Service:
     async def _close(self) -> None:
         for job in list(self._jobs.values()):
             self._fail(job, JobError("the service is stopping"))
-        await self._handler.stop()
-        await asyncio.sleep(0)  # ZeroMQ's own thread gets the last errors out before LINGER 0 drops them
+        try:
+            await self._handler.stop()
+        except Exception:
+            log.exception("handler failed to stop")
+        await asyncio.sleep(LAST_FRAMES_S)
         self._node.close()
         if self._health_server is not None:
             await asyncio.to_thread(self._health_server.close)

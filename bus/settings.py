@@ -1,5 +1,6 @@
 """Settings: one pydantic model gives the environment variables and the command-line flags of a process."""
 
+import re
 import sys
 from typing import Annotated, TypeVar
 
@@ -10,6 +11,11 @@ from bus.logs import LogFormat
 
 # Where a gateway listens for services, and where services look for one, when nothing else is said.
 GATEWAY_INBOX = "tcp://127.0.0.1:7700"
+
+ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^/:\s]+):\d{1,5}|(ipc|inproc)://\S+")
+
+# What is given to a setting with such a name is not shown.
+SECRET = ("key", "token", "secret", "password")
 
 
 class ProcessSettings(BaseSettings):
@@ -50,6 +56,14 @@ class ServiceSettings(ProcessSettings):
             value = ",".join(value)
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("gateways")
+    @classmethod
+    def _are_addresses(cls, value: list[str]) -> list[str]:
+        for address in value:
+            if not ADDRESS.fullmatch(address):
+                raise ValueError(f"{address!r} is no address; write tcp://HOST:PORT or ipc://PATH")
+        return value
+
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -65,9 +79,10 @@ def parse(model: type[S], args: list[str], prog: str) -> S:
         return CliApp.run(cli, cli_args=args)
     except ValidationError as error:
         for problem in error.errors():
-            flag = "--" + ".".join(str(part) for part in problem["loc"][:1])
-            given = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
-            sys.stderr.write(f"{prog}: {flag}: {problem['msg']}{given}\n")
+            flag = "".join(f"--{part}: " for part in problem["loc"][:1])
+            hidden = problem["type"] == "missing" or not flag or any(word in flag for word in SECRET)
+            given = "" if hidden else f" (got {problem['input']!r})"
+            sys.stderr.write(f"{prog}: {flag}{problem['msg']}{given}\n")
     except SettingsError as error:
         sys.stderr.write(f"{prog}: {error}\n")
     sys.exit(2)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from bus.errors import EngineError
 from bus.frames import Frame
 from bus.jobs import Job, Scope
 from bus.serve import Description
@@ -83,6 +84,10 @@ class TaskHandler:
     async def _run(self, job: Job) -> None:
         try:
             await self._work.handle(job)
+        except asyncio.CancelledError:
+            # Not by us, if the job is open: a library under the engine cancelled itself. The lease must not stay.
+            job.end(EngineError("the engine's work was cancelled"))
+            raise
         except Exception as error:  # noqa: BLE001 - one job's bug is not the others' end
             job.end(error)
         else:
