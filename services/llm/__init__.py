@@ -1,0 +1,1 @@
+"""The LLM service: conversation in, answer out, piece by piece."""
