@@ -1,0 +1,1 @@
+"""The VAD service: the audio of many sessions in, their turns out."""
