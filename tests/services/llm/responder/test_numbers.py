@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.llm.responder import numbers
@@ -15,11 +15,13 @@ def read(text: str) -> Fraction | None:
     return parsed[0] if parsed and parsed[1] == len(words) else None
 
 
+@settings(deadline=None)
 @given(st.integers(0, numbers.LARGEST))
 def test_whole_numbers_survive_words_and_back(value: int) -> None:
     assert read(numbers.in_words(value)) == value
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 9999))
 def test_decimals_survive_words_and_back(whole: int, decimals: int) -> None:
     value = whole + Fraction(decimals, 10_000)
@@ -27,6 +29,7 @@ def test_decimals_survive_words_and_back(whole: int, decimals: int) -> None:
     assert read(words.removeprefix("about ")) == value or words.startswith("about")
 
 
+@settings(deadline=None)
 @given(st.fractions())
 def test_every_fraction_can_be_said_in_letters_alone(value: Fraction) -> None:
     assert numbers.in_words(value).replace(" ", "").replace("-", "").isalpha()

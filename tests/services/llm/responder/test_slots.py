@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.llm.responder import slots
@@ -88,6 +88,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["type", "properties", "required"]), ANYTHING), ANYTHING)
 def test_no_schema_stops_it(odd: dict[str, Any], property_schema: object) -> None:
     for declared in (odd, schema(["city"], city=property_schema)):
