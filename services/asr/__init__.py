@@ -1,0 +1,1 @@
+"""The ASR service: the speech of a turn in, its text out."""

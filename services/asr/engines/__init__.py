@@ -1,0 +1,1 @@
+"""Engines of the ASR service: one file each, named as the engine is."""

@@ -1,0 +1,1 @@
+"""What the pocketsphinx engine is made of: the recogniser, the worker processes around it, and their pool."""
