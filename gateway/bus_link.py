@@ -77,7 +77,8 @@ class BusLink:
 
     def refused(self, replica: Replica, retry_after_ms: int) -> None:
         """Leave *replica* alone for a while: it has said that it is full."""
-        replica.full_until_s = self._loop.time() + max(retry_after_ms, MIN_RETRY_MS) / 1000
+        until_s = self._loop.time() + max(retry_after_ms, MIN_RETRY_MS) / 1000
+        replica.full_until_s = max(replica.full_until_s, until_s)
 
     def not_ready(self) -> str:
         """Return "not ready: asr, tts" while roles are missing, "" when a conversation can be held."""

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 # How long a client whose input has ended waits for what it said to be answered.
 LAST_ANSWER_S: Final = 120.0
+# A vad that did nothing in time gets no new work for so long, from any session.
+UNRESPONSIVE_MS: Final = 3000
 # Errors of a vad that say that the session's place there is lost.
 PLACE_LOST: Final = frozenset(
     {pb.Error.UNKNOWN_SESSION, pb.Error.LEASE_EXPIRED, pb.Error.ENGINE_FAILED, pb.Error.OVERLOADED}
@@ -55,8 +57,8 @@ class Connection(Protocol):
         """Tell the client where the time of its turn went."""
         ...
 
-    def disconnect(self, reason: str) -> None:
-        """Close the connection."""
+    def disconnect(self, reason: str, *, try_again: bool = False) -> None:
+        """Close the connection; *try_again*: there is no room for the client now."""
         ...
 
 
@@ -84,6 +86,7 @@ class Driver:
         self._core = Session(settings, self._now_ms())
         self._places = Places(link, self.session_id)
         self._vad_answered = False
+        self._served = False  # by any vad, ever
         self._waterfall = Waterfall()
         self._first_audio_of = ""
         self._response_turn = 0
@@ -95,6 +98,7 @@ class Driver:
         self._log = log.bind(session=self.session_id)
         self._do: dict[type[Any], Callable[[Any], None]] = {
             do.OpenInput: self._open_input,
+            do.CloseInput: self._close_input,
             do.SendAudio: self._send_audio,
             do.CancelTurn: self._cancel_turn,
             do.Respond: self._respond,
@@ -200,10 +204,8 @@ class Driver:
     # -- frames -> events ---------------------------------------------------------------------------------------------
 
     def _on_audio_ack(self, frame: Frame) -> None:
-        self._vad_answered = True
+        self._vad_answered = self._served = True
         self._receive(ev.AudioConsumed(frame.audio_ack.consumed_sample))
-        if self._core.wants_audio:
-            self._room.set()
 
     def _on_speech_started(self, frame: Frame) -> None:
         said = frame.speech_started
@@ -255,7 +257,8 @@ class Driver:
         error = frame.error
         if error.role == pb.VAD:
             # Frames that were under way when the place was lost bring errors too; one new place is enough.
-            if error.code in PLACE_LOST and self._vad_answered:
+            late = error.code == pb.Error.UNKNOWN_SESSION and not self._vad_answered
+            if error.code in PLACE_LOST and not late:
                 self._vad_failed(error.message)
             return
         self._request_failed(frame.header, error.role, error.message)
@@ -276,6 +279,8 @@ class Driver:
         match role:
             case pb.VAD:
                 self._vad_failed(message)
+                if self._places.vad is None and not self._served:
+                    self._connection.disconnect(f"{message}: vad", try_again=True)
             case pb.ASR:
                 places.release_asr(header.turn_id)
                 self._receive(ev.TurnFailed(header.turn_id, f"asr: {message}"))
@@ -285,9 +290,21 @@ class Driver:
                 self._receive(ev.ResponseFailed(header.response_id, ev.Role.TTS, message))
 
     def _vad_failed(self, message: str) -> None:
-        self._places.release_vad()
+        self._leave_vad()
         self._receive(ev.InputLost(f"vad: {message}"))
         self.look_again()
+
+    def _leave_vad(self) -> None:
+        """Give the place in the vad back, also if the vad does not know that it is lost."""
+        vad = self._places.vad
+        if vad is None:
+            return
+        if not self._vad_answered:  # it would do the same again at once
+            self._link.refused(vad, 0)
+        if not vad.gone:
+            header = Header(session_id=self.session_id)
+            self._link.send(vad.inbox, Frame(header=header, session_close=pb.SessionClose(reason="place lost")))
+        self._places.release_vad()
 
     # -- commands: the bus --------------------------------------------------------------------------------------------
 
@@ -300,6 +317,12 @@ class Driver:
             first_turn_id=command.first_turn_id,
         )
         self._to_vad(session_open=opening)
+
+    def _close_input(self, _command: do.CloseInput) -> None:
+        if self._places.vad is not None:
+            self._link.refused(self._places.vad, UNRESPONSIVE_MS)
+        self._leave_vad()
+        self._loop.call_soon(self.look_again)  # later, not now: the core's commands are still being carried out
 
     def _send_audio(self, command: do.SendAudio) -> None:
         stamp = pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=self._received_us)
@@ -318,8 +341,13 @@ class Driver:
         self._link.send(vad.inbox, Frame(header=header, **body))
 
     def _speech_started(self, notice: do.SpeechStartedNotice) -> None:
-        self._places.take_asr(notice.turn_id)
+        if not self._places.take_asr(notice.turn_id):  # told now, not when the transcript is overdue
+            message = f"asr: {self._none_for(ev.Role.ASR)}"
+            self._loop.call_soon(self._receive, ev.TurnFailed(notice.turn_id, message))
         self._connection.notify(notice)
+
+    def _none_for(self, role: ev.Role) -> str:
+        return "not ready" if role in self._link.registry.missing() else "at capacity"
 
     def _cancel_turn(self, command: do.CancelTurn) -> None:
         asr = self._places.asr(command.turn_id)
@@ -334,9 +362,9 @@ class Driver:
         llm, tts = self._places.llm, self._places.tts
         if missing is not None or llm is None or tts is None:
             role = missing or ev.Role.LLM
-            message = "not ready" if role in self._link.registry.missing() else "at capacity"
             # Later, not now: the core's commands for this response are still being carried out.
-            self._loop.call_soon(self._receive, ev.ResponseFailed(command.response_id, role, message))
+            failed = ev.ResponseFailed(command.response_id, role, self._none_for(role))
+            self._loop.call_soon(self._receive, failed)
             return
         header = Header(
             session_id=self.session_id,
@@ -427,6 +455,8 @@ class Driver:
         self._carry_out(self._core.receive(event, self._now_ms()))
         if self._closed:
             return
+        if self._core.wants_audio:
+            self._room.set()
         if self._core.idle:
             self._idle.set()
         self._set_timer()

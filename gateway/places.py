@@ -34,16 +34,16 @@ class Places:
 
     def next_asr_inbox(self) -> str:
         """Return the inbox of the recogniser that the next turn goes to, "" if there is none."""
-        asr = self._next_asr
-        if asr is None or not asr.usable:
-            self._next_asr = asr = self._link.pick(Role.ASR)
-        return asr.inbox if asr is not None else ""
+        self._next_asr = self._link.pick(Role.ASR, self._next_asr)
+        return self._next_asr.inbox if self._next_asr is not None else ""
 
-    def take_asr(self, turn_id: int) -> None:
-        """Count the place of a turn whose audio the vad has begun to send to the next recogniser."""
-        if self._next_asr is not None:
-            self._turn_asr[turn_id] = self._next_asr
-            self._next_asr.places.add((self._session_id, f"turn {turn_id}"))
+    def take_asr(self, turn_id: int) -> bool:
+        """Count the place of a turn whose audio the vad has begun to send; return whether there was a recogniser."""
+        if self._next_asr is None:
+            return False
+        self._turn_asr[turn_id] = self._next_asr
+        self._next_asr.places.add((self._session_id, f"turn {turn_id}"))
+        return True
 
     def asr(self, turn_id: int) -> Replica | None:
         """Return the recogniser of a turn that has no transcript yet."""

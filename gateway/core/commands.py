@@ -17,6 +17,11 @@ class OpenInput:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseInput:
+    """Give the place in the vad back: it does not do its work. Look for another one."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendAudio:
     """Send 16 kHz s16le to the vad."""
 
@@ -93,7 +98,7 @@ class PlayEnded:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the connection: the client does not read."""
+    """Close the connection: the client does not read. The session is over."""
 
     reason: str
 
@@ -199,6 +204,7 @@ Notice = (
 
 Command = (
     OpenInput
+    | CloseInput
     | SendAudio
     | CancelTurn
     | Respond

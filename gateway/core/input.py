@@ -13,6 +13,8 @@ WINDOW_BYTES: Final = 1024
 BLOCK_BYTES: Final = 16 * WINDOW_BYTES
 # How far the vad may be behind before the client is no longer read.
 IN_FLIGHT_MS: Final = 4000
+# The protocol lets the vad use so much before it says so (AudioAck).
+UNTOLD_MS: Final = 500
 
 
 def to_ms(samples: int) -> int:
@@ -40,14 +42,19 @@ class InputAudio:
         return self._consumed // 2
 
     @property
-    def all_consumed(self) -> bool:
-        """Whether the vad has used every whole window."""
-        return self._consumed == self._sent
+    def in_flight_ms(self) -> float:
+        """How much the vad has been sent and has not acknowledged."""
+        return (self._sent - self._consumed) / BYTES_PER_MS
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the vad may have used everything: it need not acknowledge the last of it."""
+        return self.in_flight_ms < UNTOLD_MS
 
     @property
     def full(self) -> bool:
         """Whether the vad is so far behind that no more should be read."""
-        return self._sent - self._consumed >= IN_FLIGHT_MS * BYTES_PER_MS
+        return self.in_flight_ms >= IN_FLIGHT_MS
 
     def push(self, pcm: bytes) -> Iterator[tuple[int, bytes]]:
         """Append *pcm* (s16le, whole samples); yield (position, block) for every full window that results."""
@@ -74,5 +81,10 @@ class InputAudio:
             self._unacknowledged.popleft()
 
     def again(self) -> list[tuple[int, bytes]]:
-        """Return the blocks that the vad has not used entirely: another one gets them again."""
-        return list(self._unacknowledged)
+        """Return what the vad has not used, with positions: another one gets it again."""
+        again = list(self._unacknowledged)
+        if again:  # the first block may have been used in part
+            position, block = again[0]
+            used = max(0, self._consumed - position * 2)
+            again[0] = position + used // 2, block[used:]
+        return again

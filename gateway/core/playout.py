@@ -30,20 +30,26 @@ class PlayOut:
 
     def __init__(self, sample_rate: int, lead_ms: float) -> None:
         self._bytes_per_ms = sample_rate * 2 / 1000
-        self._piece_bytes = int(PIECE_MS * self._bytes_per_ms)
+        self._piece_bytes = sample_rate * PIECE_MS // 1000 * 2
         self._lead_ms = lead_ms
         self._waiting: deque[bytes] = deque()
         self._clauses: list[Clause] = []
-        self._received_ms = 0.0
+        # Counted in bytes: sums of milliseconds would differ in the last place at 24 or 44.1 kHz, and cost a word.
+        self._received_bytes = 0
+        self._sent_bytes = 0
         self.dry_at_ms = 0.0
         """When the client will have played all that it has."""
-        self.sent_ms = 0.0
         self.complete = False
 
     @property
     def received_ms(self) -> float:
         """Audio received of the tts so far."""
-        return self._received_ms
+        return self._received_bytes / self._bytes_per_ms
+
+    @property
+    def sent_ms(self) -> float:
+        """Audio handed over so far."""
+        return self._sent_bytes / self._bytes_per_ms
 
     @property
     def drained(self) -> bool:
@@ -53,22 +59,21 @@ class PlayOut:
     def feed(self, pcm: bytes, text: str) -> None:
         """Append audio; *text* is the clause that begins with it, if one does."""
         if text:
-            self._clauses.append(Clause(text, self._received_ms, self._received_ms))
-        self._received_ms += len(pcm) / self._bytes_per_ms
+            self._clauses.append(Clause(text, self.received_ms, self.received_ms))
+        self._received_bytes += len(pcm)
         if self._clauses:
-            self._clauses[-1].end_ms = self._received_ms
+            self._clauses[-1].end_ms = self.received_ms
         for start in range(0, len(pcm), self._piece_bytes):
             self._waiting.append(pcm[start : start + self._piece_bytes])
 
     def take(self, now_ms: float) -> bytes:
         """Return what is due, b"" if nothing is."""
         due: list[bytes] = []
-        while self._waiting and self._room(now_ms):
+        while (due_ms := self.next_due_ms()) is not None and now_ms >= due_ms:
             piece = self._waiting.popleft()
             due.append(piece)
-            duration_ms = len(piece) / self._bytes_per_ms
-            self.dry_at_ms = max(self.dry_at_ms, now_ms) + duration_ms
-            self.sent_ms += duration_ms
+            self._sent_bytes += len(piece)
+            self.dry_at_ms = max(self.dry_at_ms, now_ms) + len(piece) / self._bytes_per_ms
         return b"".join(due)
 
     def next_due_ms(self) -> float | None:
@@ -89,15 +94,14 @@ class PlayOut:
         heard_ms = self.heard_ms(now_ms)
         heard: list[str] = []
         for clause in self._clauses:
+            if clause.start_ms >= heard_ms:
+                break
             if clause.end_ms <= heard_ms:
                 heard.append(clause.text)
-            elif clause.start_ms < heard_ms:
+            else:
                 share = (heard_ms - clause.start_ms) / (clause.end_ms - clause.start_ms)
                 heard.append(_whole_words(clause.text, share))
         return "".join(heard).rstrip()
-
-    def _room(self, now_ms: float) -> bool:
-        return self.dry_at_ms - now_ms <= self._lead_ms - PIECE_MS
 
 
 def _whole_words(text: str, share: float) -> str:
@@ -105,4 +109,6 @@ def _whole_words(text: str, share: float) -> str:
     cut = int(len(text) * share)
     if cut >= len(text) or text[cut].isspace():
         return text[:cut]
-    return text[: max(text.rfind(" ", 0, cut), 0)]
+    while cut and not text[cut].isspace():
+        cut -= 1
+    return text[:cut]

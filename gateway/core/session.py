@@ -31,6 +31,7 @@ from gateway.core.events import (
     InputLost,
     PartialTranscript,
     ResponseFailed,
+    Role,
     SpeechReceived,
     SpeechStarted,
     SpeechStopped,
@@ -40,10 +41,11 @@ from gateway.core.events import (
     Transcript,
     TurnFailed,
 )
-from gateway.core.input import BYTES_PER_MS, InputAudio, to_ms
+from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS, InputAudio, to_ms
 from gateway.core.playout import PlayOut
 from gateway.core.response import Response, Status
 from gateway.core.turn import Turns, TurnState
+from gateway.core.watch import Watch
 
 # How far the tts may run ahead of what was handed to the client. Bounds the memory of an answer to 160 kB at 16 kHz.
 AHEAD_MS: Final = 5000
@@ -57,7 +59,8 @@ STARVED_EXTRA_MS: Final = 200
 class SessionSettings:
     """What a session is told at its start. Rates in Hz, durations in ms.
 
-    The time-outs are for what comes next (transcript, next piece of text or speech) and, the last, for all of the text.
+    The time-outs are for what comes next (use of the audio, transcript, next piece of text or speech) and, the last,
+    for all of the text.
     """
 
     instructions: str = ""
@@ -67,6 +70,7 @@ class SessionSettings:
     reopen_ms: int = 1000
     starvation_ms: int = 400
     half_duplex: bool = False
+    vad_timeout_ms: int = 5_000
     transcript_timeout_ms: int = 15_000
     text_timeout_ms: int = 30_000
     speech_timeout_ms: int = 15_000
@@ -92,7 +96,8 @@ class Session:
         self._revision = 0
         self._stopped_at_sample: int | None = None
         self._transcript_due_ms: float | None = None
-        self._last_audio_ms = now_ms
+        self._input_open = True
+        self._watch = Watch(now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         self._audible_until_ms = now_ms
         self._backlog_since_ms: float | None = None
         self._receivers: dict[type[Any], Callable[[Any], None]] = {
@@ -150,7 +155,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether everything that was said is answered and nothing is under way."""
-        return self._turns.state is TurnState.LISTENING and self._response is None and self._input.all_consumed
+        return self._turns.state is TurnState.LISTENING and self._response is None and self._input.caught_up
 
     def start(self) -> list[do.Command]:
         """Return what has to be done before anything else."""
@@ -169,41 +174,61 @@ class Session:
         """Return when a `Tick` is needed next, None if time alone changes nothing."""
         times: list[float] = []
         if self._turns.state is TurnState.SPEAKING and not self._input.full:
-            times.append(self._last_audio_ms + self._settings.starvation_ms)
+            times.append(self._watch.starving_at_ms)
+        if self._watch.vad_due_ms is not None:
+            times.append(self._watch.vad_due_ms)
         if self._transcript_due_ms is not None:
             times.append(self._transcript_due_ms)
-        if self._response is not None:
+        if self._backlog_since_ms is not None:
+            times.append(self._backlog_since_ms + NOT_READING_MS)
+        elif self._response is not None:
             if not self._response.all_received:
                 times.append(self._response.due_ms)
             due_ms = self._response.playout.next_due_ms()
-            if due_ms is not None and self._backlog_since_ms is None:
+            if due_ms is not None:
                 times.append(due_ms)
-        if self._backlog_since_ms is not None:
-            times.append(self._backlog_since_ms + NOT_READING_MS)
         return min(times, default=None)
 
     # -- input --------------------------------------------------------------------------------------------------------
 
     def _audio(self, event: AudioReceived) -> None:
-        self._last_audio_ms = self._now_ms
         pcm = event.pcm
+        self._watch.client_sent(self._now_ms, len(pcm) / BYTES_PER_MS)
         if self._settings.half_duplex and self._playing():
             pcm = bytes(len(pcm))
         self._send_audio(pcm)
 
     def _send_audio(self, pcm: bytes) -> None:
         self._out.extend(do.SendAudio(block, position) for position, block in self._input.push(pcm))
+        self._expect_use()
+
+    def _expect_use(self) -> None:
+        if self._input_open and not self._input.caught_up:
+            self._watch.vad_owes(self._now_ms)
 
     def _consumed(self, event: AudioConsumed) -> None:
-        self._input.consumed(event.at_sample)
+        self._used(event.at_sample)
+
+    def _used(self, at_sample: int) -> None:
+        """Note that the vad has used everything before *at_sample*."""
+        if at_sample <= self._input.consumed_sample:
+            return
+        was_full = self._input.full
+        self._input.consumed(at_sample)
+        if was_full and not self._input.full:
+            self._watch.client_held_up(self._now_ms)
+        self._watch.vad_owes_nothing()
+        self._expect_use()
 
     def _playing(self) -> bool:
         return self._now_ms < self._audible_until_ms
 
     def _starve(self) -> None:
         """Give the vad the silence that a client which stopped sending would have sent."""
-        self._last_audio_ms = self._now_ms
-        self._send_audio(bytes((self._settings.silence_duration_ms + STARVED_EXTRA_MS) * BYTES_PER_MS))
+        room_ms = IN_FLIGHT_MS - int(self._input.in_flight_ms)
+        silence_ms = min(self._settings.silence_duration_ms + STARVED_EXTRA_MS, room_ms)
+        self._watch.silence_sent(self._now_ms)
+        self._send_audio(bytes(silence_ms * BYTES_PER_MS))
 
     # -- the user's turn ----------------------------------------------------------------------------------------------
 
@@ -218,12 +243,15 @@ class Session:
         else:
             self._interrupt()
             self._revision = 0
+        self._used(event.decided_at_sample)
+        self._watch.turn_ended()
         self._turns.receive(event)
         self._message[event.turn_id] = ""
+        self._expect_transcripts()
 
     def _continues(self, event: SpeechStarted) -> bool:
         """Tell whether the speaker goes on with a message that has not been answered yet."""
-        if self._turns.awaiting:
+        if self._turns.awaiting or self._carried or any(self._message.values()):
             return True
         if self._response is None or self._stopped_at_sample is None:
             return False
@@ -239,14 +267,20 @@ class Session:
     def _speech_stopped(self, event: SpeechStopped) -> None:
         if not self._turns.expects(event):
             return
+        self._used(event.decided_at_sample)
+        self._watch.turn_ended()
         self._turns.receive(event)
         self._stopped_at_sample = event.decided_at_sample
         self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
         self._out.append(do.SpeechStoppedNotice(event.turn_id, to_ms(event.at_sample)))
         self._respond_if_complete()
 
+    def _expect_transcripts(self) -> None:
+        if self._turns.owed and self._transcript_due_ms is None:
+            self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
+
     def _partial_transcript(self, event: PartialTranscript) -> None:
-        if event.turn_id in self._message:
+        if self._turns.awaits(event.turn_id):
             self._out.append(do.PartialTranscriptNotice(event.turn_id, event.text))
 
     def _transcript(self, event: Transcript) -> None:
@@ -266,6 +300,11 @@ class Session:
         self._respond_if_complete()
 
     def _input_lost(self, event: InputLost) -> None:
+        if not self._input_open:
+            return
+        self._input_open = False
+        self._watch.vad_owes_nothing()
+        self._watch.turn_ended()
         if self._turns.state is TurnState.SPEAKING:
             lost = self._turns.newest
             self._out.append(do.CancelTurn(lost))
@@ -274,13 +313,22 @@ class Session:
             self._message.pop(lost, None)
         self._turns.receive(event)
         self._out.append(do.InputLostNotice(event.message))
+        self._expect_transcripts()
         self._respond_if_complete()
 
+    def _give_up_input(self) -> None:
+        self._out.append(do.CloseInput())
+        self._input_lost(InputLost("vad: nothing came in time"))
+
     def _input_found(self, _event: InputFound) -> None:
+        if self._input_open:
+            return
+        self._input_open = True
         again = self._input.again()
         at_sample = again[0][0] if again else self._input.at_sample
         self._out.append(do.OpenInput(at_sample, first_turn_id=self._turns.newest + 1))
         self._out.extend(do.SendAudio(block, position) for position, block in again)
+        self._expect_use()
 
     # -- the answer ---------------------------------------------------------------------------------------------------
 
@@ -347,7 +395,10 @@ class Session:
         wait_ms = self._settings.speech_timeout_ms if response.text_complete else self._settings.text_timeout_ms
         response.due_ms = self._now_ms + wait_ms
         response.playout.feed(event.pcm, event.text)
-        self._play(response)
+        if response.playout.received_ms > response.granted_ms + AHEAD_MS:
+            self._end(response, Status.FAILED, "tts: sent more than it was granted")
+        else:
+            self._play(response)
 
     def _synthesis_done(self, event: SynthesisDone) -> None:
         response = self._active(event.response_id)
@@ -358,7 +409,10 @@ class Session:
 
     def _response_failed(self, event: ResponseFailed) -> None:
         response = self._active(event.response_id)
-        if response is not None:
+        if response is None:
+            return
+        done = response.text_complete if event.role is Role.LLM else response.playout.complete
+        if not done:  # a service that has done its part may go
             self._end(response, Status.FAILED, f"{event.role.value}: {event.message}")
 
     def _play(self, response: Response) -> None:
@@ -402,7 +456,6 @@ class Session:
             self._conversation.assistant_said(heard)
         response.end(status)
         self._response = None
-        self._backlog_since_ms = None
         self._out.append(do.PlayEnded(response.response_id, stopped=stopped))
         self._out.append(do.ResponseDoneNotice(response.response_id, status, heard, int(playout.sent_ms), message))
 
@@ -410,16 +463,15 @@ class Session:
 
     def _tick(self, _event: Tick) -> None:
         now_ms = self._now_ms
-        if (
-            self._turns.state is TurnState.SPEAKING
-            and now_ms >= self._last_audio_ms + self._settings.starvation_ms
-            and not self._input.full
-        ):
+        if self._turns.state is TurnState.SPEAKING and now_ms >= self._watch.starving_at_ms and not self._input.full:
             self._starve()
+        vad_due_ms = self._watch.vad_due_ms
+        if vad_due_ms is not None and now_ms >= vad_due_ms:
+            self._give_up_input()
         if self._transcript_due_ms is not None and now_ms >= self._transcript_due_ms:
             self._give_up_transcripts()
         response = self._response
-        if response is not None:
+        if response is not None and self._backlog_since_ms is None:
             if now_ms >= response.due_ms and not response.all_received:
                 missing = "tts" if response.text_complete else "llm"
                 self._end(response, Status.FAILED, f"{missing}: nothing came in time")
@@ -427,6 +479,7 @@ class Session:
                 self._play(response)
         if self._backlog_since_ms is not None and now_ms >= self._backlog_since_ms + NOT_READING_MS:
             self._out.append(do.Disconnect("the client does not read its audio"))
+            self._client_gone(ClientGone())
 
     def _give_up_transcripts(self) -> None:
         self._transcript_due_ms = None
@@ -437,10 +490,13 @@ class Session:
             self._turn_failed(TurnFailed(turn_id, "asr: no transcript came in time"))
 
     def _backlog(self, event: Backlog) -> None:
-        if event.ms <= 0:
+        if event.ms > 0:
+            if self._backlog_since_ms is None:
+                self._backlog_since_ms = self._now_ms
+        elif self._backlog_since_ms is not None:
+            if self._response is not None:  # time stood still for it: the services waited for the client
+                self._response.due_ms += self._now_ms - self._backlog_since_ms
             self._backlog_since_ms = None
-        elif self._backlog_since_ms is None:
-            self._backlog_since_ms = self._now_ms
 
     def _client_gone(self, _event: ClientGone) -> None:
         if self._response is not None:

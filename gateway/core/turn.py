@@ -63,6 +63,15 @@ class Turns:
         """Whether any turn, the open one included, has no text yet."""
         return bool(self._awaited)
 
+    @property
+    def owed(self) -> bool:
+        """Whether a turn that is over has no text yet."""
+        return bool(self._awaited - ({self.newest} if self.state is TurnState.SPEAKING else set()))
+
+    def awaits(self, turn_id: int) -> bool:
+        """Tell whether this turn has no text yet."""
+        return turn_id in self._awaited
+
     def expects(self, event: TurnEvent) -> bool:
         """Tell whether *event* is neither late nor a duplicate."""
         match event:

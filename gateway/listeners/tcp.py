@@ -66,7 +66,7 @@ class TcpClient:
     def latency(self, turn_id: int, spent_ms: dict[str, float]) -> None:
         """Say nothing."""
 
-    def disconnect(self, reason: str) -> None:  # noqa: ARG002 - the protocol has no place for it
+    def disconnect(self, reason: str, *, try_again: bool = False) -> None:  # noqa: ARG002 - no place for it here
         """Close both connections."""
         self.gone.set()
 

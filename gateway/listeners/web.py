@@ -73,8 +73,12 @@ class WebSocketClient:
         if self._events and text:
             self.outlet.put(text)
 
-    def disconnect(self, reason: str, code: int = POLICY_VIOLATION) -> None:
+    def disconnect(self, reason: str, *, try_again: bool = False) -> None:
         """Close the connection."""
+        self.close(TRY_AGAIN_LATER if try_again else POLICY_VIOLATION, reason)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection with *code*."""
         self.gone_code, self.gone_reason = code, reason
         self.gone.set()
 
@@ -130,7 +134,7 @@ class WebListener:
     async def stop(self) -> None:
         """Say goodbye to every client and stop serving."""
         for client in list(self._clients):
-            client.disconnect("the server is stopping", GOING_AWAY)
+            client.close(GOING_AWAY, "the server is stopping")
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
@@ -140,6 +144,7 @@ class WebListener:
         services = [
             {
                 "role": replica.role.value,
+                "instance": replica.said.instance_id,
                 "engine": replica.said.engine,
                 "model": replica.said.model,
                 "ready": replica.usable,
