@@ -144,6 +144,7 @@ class Service:
                     task.cancel()
         finally:
             await self._close()
+        log.info("stopped")
 
     def drain(self) -> None:
         """Refuse new leases, end when those held have ended or `drain_timeout_s` is over."""
@@ -457,4 +458,3 @@ class Service:
         self._node.close()
         if self._health_server is not None:
             await asyncio.to_thread(self._health_server.close)
-        log.info("stopped")

@@ -1,0 +1,1 @@
+"""Engines of the parrot, good and bad."""
