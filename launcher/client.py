@@ -242,25 +242,27 @@ async def connect_tcp(host: str, recv_port: int, send_port: int, *, listen: bool
     return TcpClient(speaking, reader, listening)
 
 
-async def speak(client: Client, pcm: bytes, *, chunk_ms: float = CHUNK_MS, pace: float = 1.0) -> float:
+async def speak(
+    client: Client, pcm: bytes, *, chunk_ms: float = CHUNK_MS, pace: float = 1.0, begun_s: float | None = None
+) -> float:
     """Send *pcm* in chunks on an absolute schedule, *pace* times as fast as real time (`math.inf`: at once).
 
-    As a microphone does, it sends a chunk when its last sample has been spoken. Returns the event loop's time
-    (seconds) at which the last chunk was due.
+    As a microphone does, it sends a chunk when its last sample has been spoken. Speech begins at *begun_s* (seconds of
+    the event loop, now if None); returns when it ended. Give that as the next call's *begun_s* to go on without a gap.
 
     Raises:
         ClosedError: the suite closed the connection.
         RefusedError: it has no room.
     """
     loop = asyncio.get_running_loop()
+    begun_s = loop.time() if begun_s is None else begun_s
     size = max(2, int(chunk_ms * BYTES_PER_MS) // 2 * 2)
-    due_s = begun_s = loop.time()
     for start in range(0, len(pcm), size):
         if math.isfinite(pace):
             due_s = begun_s + min(start + size, len(pcm)) / (BYTES_PER_MS * 1000 * pace)
             await asyncio.sleep(due_s - loop.time())
         await client.send(pcm[start : start + size])
-    return due_s if math.isfinite(pace) else loop.time()
+    return begun_s + len(pcm) / (BYTES_PER_MS * 1000 * pace) if math.isfinite(pace) else loop.time()
 
 
 def websocket_url(host: str, port: int) -> str:
