@@ -298,7 +298,7 @@ class Header(_message.Message):
     response_id: _builtins.str
     """One answer of the agent."""
     generation: _builtins.int
-    """Grows with every cancel in the session; a frame with an older generation than its receiver knows is stale."""
+    """Grows with every cancel in the session. A frame that is older than the cancel of the work it belongs to is stale."""
     deadline_ms: _builtins.int
     """What is left of the request's time when the frame is sent, in ms; 0: no deadline. Never a point in time."""
     traceparent: _builtins.str
@@ -767,7 +767,7 @@ Global___SpeechStopped: _TypeAlias = SpeechStopped  # noqa: Y015
 class Speech(_message.Message):
     """-- recognition ------------------------------------------------------------------------------------------------------
 
-    The audio of one turn, streamed while it is spoken. The first frame of a turn takes the lease.
+    The audio of one turn, streamed while it is spoken. The first frame of a turn has `recognition` and takes the lease.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1312,7 +1312,8 @@ class Cancel(_message.Message):
     """-- control ----------------------------------------------------------------------------------------------------------
 
     Stop the work named by the header: the response if it names one, else the turn, else all work of the session.
-    The header's generation is the new one: whatever is older is stale at every hop. Answered by nothing.
+    The header's generation is the new one: what is older of the work named is stale at every hop; other work of the
+    session is not touched. Answered by nothing.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
