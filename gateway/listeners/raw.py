@@ -1,4 +1,10 @@
-"""What the two raw listeners share: how a client's session is set up from the settings."""
+"""What the two raw listeners share: how a client's session is set up from the settings, and how it ends."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
 
 from gateway.bus_link import BusLink
 from gateway.core.session import SessionSettings
@@ -7,6 +13,8 @@ from gateway.errors import RefusedError
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.settings import GatewaySettings
 from proto.v1 import speech_pb2 as pb
+
+log = structlog.get_logger(__name__)
 
 RAW_RATE = 16_000
 
@@ -48,3 +56,15 @@ def open_session(link: BusLink, settings: GatewaySettings, connection: Connectio
         SESSIONS_REFUSED.labels(str(refused).partition(":")[0]).inc()
         raise
     return driver
+
+
+async def end_all(tasks: "Sequence[asyncio.Future[Any]]") -> None:
+    """Cancel the tasks of one client and wait for them.
+
+    A lost connection is how many clients end; any other error is logged.
+    """
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
+            log.error("client failed", exc_info=outcome)

@@ -19,7 +19,7 @@ from gateway.driver import Driver
 from gateway.errors import RefusedError
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.pairing import Pairing
-from gateway.listeners.raw import open_session
+from gateway.listeners.raw import end_all, open_session
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols.pcm import BlockPadder, SampleAligner
 from gateway.settings import GatewaySettings
@@ -207,9 +207,7 @@ class TcpListener:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             driver.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(tasks)
             client.abort() if client.gone.is_set() else client.close()
 
     async def _hear(self, client: TcpClient, driver: Driver) -> None:

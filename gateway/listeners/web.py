@@ -23,7 +23,7 @@ from gateway.core import commands as do
 from gateway.driver import Driver
 from gateway.errors import RefusedError
 from gateway.listeners.outlet import Outlet
-from gateway.listeners.raw import open_session
+from gateway.listeners.raw import end_all, open_session
 from gateway.protocols import raw_events
 from gateway.protocols.pcm import SampleAligner
 from gateway.settings import GatewaySettings
@@ -176,9 +176,7 @@ class WebListener:
         finally:
             self._clients.discard(client)
             driver.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(tasks)
             await _close(websocket, client)
 
 
