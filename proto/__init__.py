@@ -1,0 +1,1 @@
+"""What travels: the contract, by version."""
