@@ -124,14 +124,17 @@ class ClauseCutter:
     def _limit(self, clauses: list[str]) -> None:
         if len(self._text) >= AT_MOST:
             in_good_place = self._best > AT_MOST // 3
-            self._cut(self._best if in_good_place else self._last_space() or AT_MOST, clauses)
-        elif self._first and len(self._text) >= FIRST_AT_MOST and (place := self._last_space()):
+            self._cut(
+                self._best if in_good_place else self._space() or self._space(after_stop=True) or AT_MOST, clauses
+            )
+        elif self._first and len(self._text) >= FIRST_AT_MOST and (place := self._space()):
             self._cut(place, clauses)
 
-    def _last_space(self) -> int:
-        # The place after the last white space that has words before it; 0 if there is none.
-        for place in range(len(self._text), 0, -1):
-            if self._text[place - 1].isspace():
+    def _space(self, *, after_stop: bool = False) -> int:
+        # The place after the last white space that has words before it; 0 if there is none. A stop before it is that
+        # of an abbreviation or initial (a sentence's would have cut), where only need makes a cut.
+        for place in range(len(self._text), 1, -1):
+            if self._text[place - 1].isspace() and (after_stop or self._text[place - 2] != "."):
                 return place if any(map(str.isalnum, self._text[:place])) else 0
         return 0
 

@@ -98,7 +98,8 @@ _ENGLISH: Final = _rules(
     (r"≤|<=", " less than or equal to "),
     (r"≥|>=", " greater than or equal to "),
     (r"≠|!=", " is not equal to "),
-    (r"(?:=>|->|→|⇒)+", " to "),
+    (r"(?<=\w)\s*(?:=>|->|→|⇒)+\s*(?=\w)", " to "),
+    (r"[=-]>|→|⇒", " "),
     (r"=+", " equals "),
     (r"[ \t]<[ \t]", " less than "),
     (r"[ \t]>[ \t]", " greater than "),
@@ -110,6 +111,7 @@ _ENGLISH: Final = _rules(
     (r"\$", " dollars "),
 )
 _PROSE: Final = _rules(
+    ("(?:^|(?<=\\s))[\u200c\u200d]+|[\u200c\u200d]+(?=\\s|$)", ""),  # joiners whose emoji are gone
     (r"\s*(?:—|--+|(?<=\s)[–-](?=\s))\s*", ", "),  # noqa: RUF001 - a dash is a pause
     (r"[<>{}\[\]\\|^#~]+", " "),
     (r"([!?,;:])\1+|(\.{4,})", lambda found: found[1] or "..."),
@@ -133,6 +135,8 @@ def speakable(text: str, *, english: bool = True) -> str:
     text = html.unescape(text)
     text = _apply(_ADDRESSES, text.translate(_WRITTEN_AS))
     text = _apply(_EMPHASIS, text)
+    if not any(map(str.isalnum, text)):
+        return ""  # symbols alone are ornaments
     if english:
         text = _apply(_ENGLISH, text)
     text = "".join(map(_spoken_character, _SELECTORS.sub("", unicodedata.normalize("NFC", text))))

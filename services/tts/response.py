@@ -219,11 +219,9 @@ class Response:
             metrics.REAL_TIME_FACTOR.observe((time.monotonic() - began) * rate / samples)
 
     def _made(self, text: str, pieces: list[bytes]) -> None:
-        if self._text_at and pieces:
+        if pieces and not self._sounding:
+            self._sounding = True
             metrics.FIRST_AUDIO_SECONDS.observe(time.monotonic() - self._text_at)
-            self._text_at = 0.0  # when the first text came
-        self._begun = False  # the engine was asked for the first clause
-        self._sounding = False  # and has made audio
         self._outlet.put(text, pieces)
 
     def _pause_after(self, clause: str) -> int:
