@@ -1,7 +1,7 @@
 """How fast an interruption silences the voice: `python -m launcher.bench.barge_in`.
 
-A real gateway and a real vad (Silero, or another with `--vad`) with scripted asr, llm and tts. A client speaks, hears the
-beginning of a long answer, speaks again, and notes when the last byte of the old answer reached it.
+A real gateway and a real vad (Silero, or another with `--vad`) with scripted asr, llm and tts. A client speaks, hears
+the beginning of a long answer, speaks again, and notes when the last byte of the old answer reached it.
 The time runs from the moment at which the client sent the chunk that holds the onset: what the line takes both ways is
 counted in.
 """
