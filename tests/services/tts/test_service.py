@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,7 +21,6 @@ from tests.support.bus import FakeGateway, serving
 
 ALL = 10_000_000  # ms; a grant for everything
 TEXT = "Hello! The first **tone 440** is heard, I think. 🙂 And then 50% more... "
-ADDRESS = "s1", "r1"
 
 
 class Suite:
@@ -439,9 +437,7 @@ async def test_too_much_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_fifty_responses_at_once_all_end() -> None:
     async with suite(ms_per_character=5, latency="uniform:0,0.01") as s:
-        started = time.monotonic()
         for number in range(50):
             s.ask(f"r{number}", text=f"Number {number}, please. And more.")
         for number in range(50):
             assert text_of(await s.done(f"r{number}")) == f"Number {number}, please. And more."
-        assert time.monotonic() > started
