@@ -233,7 +233,7 @@ class Session:
     # -- the user's turn ----------------------------------------------------------------------------------------------
 
     def _speech_started(self, event: SpeechStarted) -> None:
-        if not self._turns.expects(event):
+        if not self._input_open or not self._turns.expects(event):
             return
         if self._turns.state is TurnState.SPEAKING:  # the stop was lost; the client still gets its pair
             self._out.append(do.SpeechStoppedNotice(self._turns.newest, to_ms(event.at_sample)))
@@ -307,10 +307,11 @@ class Session:
         self._watch.turn_ended()
         if self._turns.state is TurnState.SPEAKING:
             lost = self._turns.newest
-            self._out.append(do.CancelTurn(lost))
             self._out.append(do.SpeechStoppedNotice(lost, to_ms(self._input.consumed_sample)))
-            self._out.append(do.TurnFailedNotice(lost, event.message))
-            self._message.pop(lost, None)
+            if self._turns.awaits(lost):
+                self._out.append(do.CancelTurn(lost))
+                self._out.append(do.TurnFailedNotice(lost, event.message))
+                self._message.pop(lost, None)
         self._turns.receive(event)
         self._out.append(do.InputLostNotice(event.message))
         self._expect_transcripts()
