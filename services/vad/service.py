@@ -2,8 +2,8 @@
 
 Audio waits with its session. A step takes the next window of every session that has one, `MOST_IN_STEP` at most, the
 longest waiting first; what arrives during a step waits for the next one. So a lone session is heard at once, many
-share their steps (which begin `PACE_S` apart then), and one that sends minutes at a time gets one window in a step like everybody. No frame costs a
-task or a future.
+share their steps (which begin `PACE_S` apart then), and one that sends minutes at a time gets one window in a step
+like everybody. No frame costs a task or a future.
 """
 
 import asyncio

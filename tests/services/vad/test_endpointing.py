@@ -1,0 +1,252 @@
+"""The endpointer, fed with probabilities written by hand. A window is 512 samples (32 ms)."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.vad.endpointing import (
+    TRANSITIONS,
+    Cue,
+    Endpointer,
+    Event,
+    IllegalCueError,
+    Parameters,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    State,
+)
+
+W = 512
+MS = 16
+# Two windows of silence end a turn, two of speech begin one, one of padding stands before it.
+QUICK = Parameters(prefix_padding_ms=32, silence_duration_ms=64, min_speech_ms=64)
+LEVELS = {"#": 0.9, "+": 0.4, ".": 0.1}  # above both thresholds, between them, below both
+
+
+def hear(endpointer: Endpointer, windows: str, first: int = 0) -> list[Event]:
+    """Play *windows*, one letter each (`LEVELS`), from window number *first* on."""
+    events: list[Event] = []
+    for number, letter in enumerate(windows, first):
+        events += endpointer.hear(number * W, (number + 1) * W, LEVELS[letter])
+    return events
+
+
+def started(window: int, decided: int) -> SpeechStarted:
+    return SpeechStarted(window * W, decided * W)
+
+
+def stopped(window: int) -> SpeechStopped:
+    return SpeechStopped(window * W, window * W)
+
+
+@pytest.mark.parametrize(("state", "cue"), list(product(State, Cue)), ids=repr)
+def test_the_table_is_the_law(state: State, cue: Cue) -> None:
+    endpointer = Endpointer(QUICK)
+    endpointer.state = state
+    if cue in TRANSITIONS[state]:
+        endpointer._go(cue)
+        assert endpointer.state is TRANSITIONS[state][cue]
+    else:
+        with pytest.raises(IllegalCueError):
+            endpointer._go(cue)
+        assert endpointer.state is state
+
+
+@pytest.mark.parametrize(
+    ("windows", "events"),
+    [
+        pytest.param("........", [], id="silence is no turn"),
+        pytest.param("++++++++", [], id="nor is what lies below the threshold"),
+        pytest.param("...#....", [], id="one window is too short to be speech"),
+        pytest.param("...#.#.#", [], id="nor do single windows add up"),
+        pytest.param("...##", [started(2, 5)], id="two are a turn, which begins one before"),
+        pytest.param("...#+", [started(2, 5)], id="speech that fades is still speech"),
+        pytest.param("##", [started(0, 2)], id="nothing is before the session"),
+        pytest.param("...##..", [started(2, 5), stopped(7)], id="two silent windows end it"),
+        pytest.param("...##.#.#..", [started(2, 5), stopped(11)], id="one does not"),
+        pytest.param("...##+++++", [started(2, 5)], id="silence does not begin between the thresholds"),
+        pytest.param("...##.+++", [started(2, 5)], id="nor does a turn end there"),
+        pytest.param("...##.+.", [started(2, 5), stopped(8)], id="but the time counts"),
+        pytest.param("...##.+#..", [started(2, 5), stopped(10)], id="and speech resets it"),
+        pytest.param("...##..##..", [started(2, 5), stopped(7), started(7, 9), stopped(11)], id="turns do not overlap"),
+        pytest.param("##..#.##..", [started(0, 2), stopped(4), started(5, 8), stopped(10)], id="nor do false starts"),
+    ],
+)
+def test_speech_and_silence_make_turns(windows: str, events: list[Event]) -> None:
+    assert hear(Endpointer(QUICK), windows) == events
+
+
+@pytest.mark.parametrize(
+    ("threshold", "probability", "silent"),
+    [(0.5, 0.34, True), (0.5, 0.36, False), (0.1, 0.02, False), (0.1, 0.005, True), (0.9, 0.7, True)],
+)
+def test_silence_is_below_the_threshold_by_a_margin(threshold: float, probability: float, silent: bool) -> None:
+    endpointer = Endpointer(replace(QUICK, threshold=threshold))
+    for number in range(2):
+        endpointer.hear(number * W, (number + 1) * W, threshold)
+    endpointer.hear(2 * W, 3 * W, probability)
+    assert endpointer.state is (State.LULL if silent else State.SPEAKING)
+
+
+def test_silence_counts_from_the_first_silent_sample_on() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=500))
+    hear(endpointer, "##")
+    assert hear(endpointer, "." * 20, 2) == [stopped(18)]  # 16 windows are the first that hold 500 ms
+
+
+def test_a_pause_is_told_once_and_so_is_its_end() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=320, pause_ms=64))
+    assert hear(endpointer, "##.....#..#...#") == [
+        started(0, 2),
+        SpeechPaused(2 * W),
+        SpeechResumed(7 * W),
+        SpeechPaused(8 * W),
+        SpeechResumed(10 * W),
+        SpeechPaused(11 * W),
+        SpeechResumed(14 * W),
+    ]
+
+
+def test_a_turn_may_end_in_a_pause() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=128, pause_ms=32))
+    assert hear(endpointer, "##....") == [started(0, 2), SpeechPaused(2 * W), stopped(6)]
+
+
+def test_a_pause_as_long_as_the_silence_is_the_end() -> None:
+    endpointer = Endpointer(replace(QUICK, pause_ms=64))
+    assert hear(endpointer, "##..") == [started(0, 2), stopped(4)]
+
+
+def test_a_turn_that_is_too_long_is_cut_and_the_next_goes_on_where_it_ended() -> None:
+    endpointer = Endpointer(replace(QUICK, max_speech_ms=128))
+    assert hear(endpointer, "##########") == [started(0, 2), stopped(4), started(4, 6), stopped(8), started(8, 10)]
+
+
+def test_a_commit_ends_the_open_turn_at_once() -> None:
+    endpointer = Endpointer(QUICK)
+    hear(endpointer, "###")
+    assert endpointer.commit(3 * W + 100) == [SpeechStopped(3 * W + 100, 3 * W + 100)]
+    assert endpointer.state is State.QUIET
+
+
+@pytest.mark.parametrize("windows", ["", "...", "..#"])
+def test_a_commit_with_nothing_open_is_ignored(windows: str) -> None:
+    endpointer = Endpointer(QUICK)
+    hear(endpointer, windows)
+    before = endpointer.state
+    assert endpointer.commit(len(windows) * W) == []
+    assert endpointer.state is before
+
+
+@pytest.mark.parametrize("windows", ["...", "..#", "..##", "..##.", "..##.+"])
+def test_what_was_cleared_belongs_to_no_turn(windows: str) -> None:
+    endpointer = Endpointer(replace(QUICK, prefix_padding_ms=300))
+    hear(endpointer, windows)
+    endpointer.clear(len(windows) * W)
+    assert hear(endpointer, "##", len(windows)) == [started(len(windows), len(windows) + 2)]
+
+
+def test_no_turn_reaches_across_missing_audio() -> None:
+    endpointer = Endpointer(replace(QUICK, prefix_padding_ms=300))
+    hear(endpointer, "##")
+    assert endpointer.miss(2 * W) == [stopped(2)]
+    assert hear(endpointer, "##", 2) == [started(2, 4)]
+    assert Endpointer(QUICK).miss(W) == []
+
+
+def test_a_manual_turn_begins_with_the_first_audio_and_ends_with_the_commit() -> None:
+    endpointer = Endpointer(replace(QUICK, manual=True))
+    assert endpointer.commit(0) == []
+    assert endpointer.hold(0, 100) == [SpeechStarted(0, 0)]
+    assert endpointer.hold(100, 5_000) == []
+    assert endpointer.commit(5_000) == [SpeechStopped(5_000, 5_000)]
+    assert endpointer.commit(5_000) == []
+    assert endpointer.hold(5_000, 5_001) == [SpeechStarted(5_000, 5_000)]
+    endpointer.clear(5_001)
+    assert endpointer.hold(5_001, 6_000) == [SpeechStarted(5_001, 5_001)]
+
+
+def test_a_manual_turn_has_an_end_too() -> None:
+    endpointer = Endpointer(replace(QUICK, manual=True, max_speech_ms=100))
+    assert endpointer.limit(7) == 7 + 100 * MS
+    endpointer.hold(7, 1_000)
+    assert endpointer.limit(1_000) == 7 + 100 * MS
+    assert endpointer.hold(1_000, 7 + 100 * MS) == [SpeechStopped(1_607, 1_607)]
+
+
+def test_shorter_silence_asked_for_in_a_turn_counts_at_once() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=10_000))
+    hear(endpointer, "##......")
+    assert endpointer.replace(QUICK, 8 * W) == []
+    assert hear(endpointer, ".", 8) == [stopped(9)]
+
+
+def test_an_open_turn_becomes_manual_and_back() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=320, pause_ms=64))
+    hear(endpointer, "##..")
+    manual = replace(QUICK, manual=True)
+    assert endpointer.replace(manual, 4 * W) == [SpeechResumed(4 * W)]
+    assert endpointer.hold(4 * W, 40 * W) == []
+    assert endpointer.replace(QUICK, 40 * W) == []
+    assert hear(endpointer, "..", 40) == [stopped(42)]
+
+
+def test_an_onset_becomes_a_manual_turn() -> None:
+    endpointer = Endpointer(QUICK)
+    hear(endpointer, "...#")
+    endpointer.replace(replace(QUICK, manual=True), 4 * W)
+    assert endpointer.hold(4 * W, 5 * W) == [started(2, 4)]
+
+
+def test_more_padding_does_not_reach_what_was_not_kept() -> None:
+    endpointer = Endpointer(QUICK)
+    hear(endpointer, "." * 50)
+    kept = endpointer.keep_from(50 * W)
+    endpointer.replace(replace(QUICK, prefix_padding_ms=1_000), 50 * W)
+    assert hear(endpointer, "##", 50) == [SpeechStarted(kept, 52 * W)]
+
+
+@given(
+    windows=st.text("#+.", max_size=60),
+    asked=st.builds(
+        Parameters,
+        prefix_padding_ms=st.sampled_from([0, 32, 300]),
+        silence_duration_ms=st.sampled_from([32, 64, 200]),
+        min_speech_ms=st.sampled_from([1, 64, 100]),
+        pause_ms=st.sampled_from([0, 32, 96]),
+        max_speech_ms=st.sampled_from([1, 200, 120_000]),
+        manual=st.just(False),
+    ),
+)
+@settings(deadline=None)
+def test_events_come_in_pairs_and_in_order(windows: str, asked: Parameters) -> None:
+    endpointer = Endpointer(asked)
+    is_open = is_paused = False
+    floor = 0
+    for number, letter in enumerate(windows):
+        keep = endpointer.keep_from(number * W)
+        for event in endpointer.hear(number * W, (number + 1) * W, LEVELS[letter]):
+            match event:
+                case SpeechStarted():
+                    assert not is_open
+                    assert keep <= event.at < event.decided_at  # what the caller was told to keep is there
+                    is_open, is_paused = True, False
+                case SpeechStopped():
+                    assert is_open
+                    is_open = False
+                case SpeechPaused():
+                    assert is_open
+                    assert not is_paused
+                    is_paused = True
+                case SpeechResumed():
+                    assert is_open
+                    assert is_paused
+                    is_paused = False
+            assert isinstance(event, SpeechPaused) or event.at >= floor
+            floor = event.at if isinstance(event, SpeechStopped) else floor
+        assert endpointer.open is is_open
