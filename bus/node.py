@@ -129,6 +129,7 @@ class Node:
         return outbox
 
     def _drain(self, batch: list[bytes]) -> None:
+        receive, counts = self._receive, FRAMES_RECEIVED
         for data in batch:
             try:
                 body, frame = decode(data)
@@ -138,9 +139,9 @@ class Node:
                 if error.header is not None:
                     self.fail(error.header, pb.Error.BAD_FRAME, str(error))
                 continue
-            FRAMES_RECEIVED[body] += 1
+            counts[body] += 1
             try:
-                self._receive(body, frame)
+                receive(body, frame)
             except Exception:
                 self.drop("receiver_failed", body=body)
                 log.exception("frame handler failed", body=body)

@@ -6,14 +6,13 @@ to and fro, `push` and `drain` move many one way. Each ends after `PATIENCE_S` a
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import uvloop
 import zmq
 
 from bus.frames import Frame, Header
-from bus.node import Node
+from bus.node import Node, Receive
 from bus.sockets import set_options
 from proto.v1 import speech_pb2 as pb
 
@@ -150,8 +149,6 @@ class Suite:
         self._loop = uvloop.new_event_loop()
         self._done = self._loop.create_future()
         self._frame = audio_frame()
-        self._taken = 0
-        self._take: Callable[[Frame], None] = lambda _: None
         self._node = self._loop.run_until_complete(self._make(bind))
         self.address = self._node.address
 
@@ -165,26 +162,30 @@ class Suite:
             sent_at = time.perf_counter()
             self._node.send(peer, frame)
 
-        def back(frame: Frame) -> None:
+        def back(_: str, frame: Frame) -> None:
             trips.append(time.perf_counter() - sent_at)
             if len(trips) < count:
                 send(frame)
             else:
                 self._done.set_result(None)
 
-        self._take = back
+        self._hand_to(back)
         self._loop.call_soon(send, self._frame)
         self._wait()
         return trips
 
     def echo(self, peer: str, count: int) -> None:
         """See `Side`."""
+        taken = 0
 
-        def bounce(frame: Frame) -> None:
+        def bounce(_: str, frame: Frame) -> None:
+            nonlocal taken
             self._node.send(peer, frame)
-            self._count_to(count)
+            taken += 1
+            if taken == count:
+                self._done.set_result(None)
 
-        self._take = bounce
+        self._hand_to(bounce)
         self._wait()
 
     def push(self, peer: str, count: int) -> None:
@@ -194,14 +195,17 @@ class Suite:
     def drain(self, count: int) -> float:
         """See `Side`."""
         started = 0.0
+        taken = 0
 
-        def take(_: Frame) -> None:
-            nonlocal started
-            self._count_to(count)
-            if self._taken == WARM_UP:
+        def take(_body: str, _frame: Frame) -> None:
+            nonlocal started, taken
+            taken += 1
+            if taken == WARM_UP:
                 started = time.perf_counter()
+            elif taken == count:
+                self._done.set_result(None)
 
-        self._take = take
+        self._hand_to(take)
         self._wait()
         return (count - WARM_UP) / (time.perf_counter() - started)
 
@@ -211,7 +215,7 @@ class Suite:
         self._loop.close()
 
     async def _make(self, bind: str) -> Node:
-        return Node(bind, pb.GATEWAY, lambda _, frame: self._take(frame))
+        return Node(bind, pb.GATEWAY, lambda _body, _frame: None)
 
     async def _push(self, peer: str, count: int) -> None:
         for sent in range(count):
@@ -223,10 +227,8 @@ class Suite:
         while self._node.waiting(peer):  # noqa: ASYNC110
             await asyncio.sleep(PAUSE_S)
 
-    def _count_to(self, count: int) -> None:
-        self._taken += 1
-        if self._taken == count:
-            self._done.set_result(None)
+    def _hand_to(self, receive: Receive) -> None:
+        self._node._receive = receive  # noqa: SLF001 - a service gives it when it makes its node
 
     def _wait(self) -> None:
         self._loop.run_until_complete(asyncio.wait_for(self._done, PATIENCE_S))
