@@ -1,0 +1,1 @@
+"""The Realtime conversation without I/O: items, manual turns, tool calls, several responses."""
