@@ -136,7 +136,7 @@ class Endpointer:
     @property
     def open(self) -> bool:
         """Whether a turn is open that the gateway knows of."""
-        return self.state not in {State.QUIET, State.ONSET}
+        return self.state is not State.QUIET and self.state is not State.ONSET
 
     def hear(self, start: int, end: int, probability: float) -> list[Event]:
         """Take the window [*start*, *end*) with its speech *probability*. Not in manual mode."""

@@ -11,5 +11,5 @@ class VadSettings(ServiceSettings):
     engine: str = Field("silero", description="the engine to run: silero or energy")
     bind: str = Field("tcp://127.0.0.1:7701", description="address of the inbox, tcp://HOST:PORT or ipc://PATH")
     health_port: int = Field(9101, ge=0, le=65535, description="port for health and metrics; 0: any free one")
-    # A session needs 2 to 3 ms of one core a second (README): 256 are about two thirds of a core.
+    # A session costs some 3 ms of a core a second (README): 256 fill most of a core.
     capacity: int = Field(256, ge=1, description="sessions held at most at a time; more are refused")
