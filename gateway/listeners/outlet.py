@@ -17,7 +17,8 @@ class Outlet:
 
     At most `BACKLOG_BYTES` of audio and what was handed over at once wait here (the core stops above that), and at most
     `EVENTS_WAITING` events, after which events are dropped. *write* sends one item and waits until the transport has
-    room; *backlog* hears the milliseconds of audio waiting when they exceed the bound, and 0 when all is written.
+    room; *backlog* hears the milliseconds of audio waiting when they exceed the bound, and 0 when all is written. What
+    is being written is no longer counted.
     """
 
     def __init__(self, write: Callable[[bytes | str], Awaitable[None]], backlog: Callable[[float], None]) -> None:
@@ -44,11 +45,12 @@ class Outlet:
         self._waiting.append(item)
         self._more.set()
 
-    def drop_audio(self) -> None:
-        """Forget the audio that has not been written: the user speaks over it."""
+    def drop_audio(self) -> int:
+        """Forget the audio that has not been written: the user speaks over it. Return how many bytes that were."""
         self._waiting = deque(item for item in self._waiting if isinstance(item, str))
-        self._audio_bytes = 0
+        dropped, self._audio_bytes = self._audio_bytes, 0
         self._flows()
+        return dropped
 
     def end(self) -> None:
         """Let `run` return when everything is written."""
@@ -65,11 +67,11 @@ class Outlet:
             item = self._waiting.popleft()
             if isinstance(item, str):
                 self._events -= 1
+            else:
+                self._audio_bytes -= len(item)
             await self._write(item)
-            if not isinstance(item, str):
-                self._audio_bytes = max(0, self._audio_bytes - len(item))
-                if not self._audio_bytes:
-                    self._flows()
+            if not self._audio_bytes:
+                self._flows()
 
     def _flows(self) -> None:
         if self._full:

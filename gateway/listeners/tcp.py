@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 ORPHAN_S: Final = 10.0
 # Time between tries to reach a client that does not listen yet.
 RETRY_S: Final = 0.25
+# What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
+LINGER_S: Final = 5.0
 # Connections waiting to be accepted; the suite of a whole site may come back at once.
 ACCEPT_QUEUE: Final = 512
 
@@ -55,7 +57,7 @@ class TcpClient:
     def play_ended(self, *, stopped: bool) -> None:
         """Complete the answer's last block."""
         if stopped:
-            self.outlet.drop_audio()
+            self._padder.dropped(self.outlet.drop_audio())
         padding = self._padder.padding()
         if padding:
             self.outlet.put(padding)
@@ -74,6 +76,7 @@ class TcpClient:
         """Close both connections without waiting for the client."""
         for writer in self._writers:
             writer.close()
+        asyncio.get_running_loop().call_later(LINGER_S, self.abort)
 
     def abort(self) -> None:
         """Drop what was not written and close."""
@@ -142,14 +145,20 @@ class TcpListener:
 
     async def _speaks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         streams = reader, writer
-        if self._sender is not None:
-            self._paired_or_waiting(self._pairing.speaks(_peer(writer), streams), streams)
-        else:
+        if self._sender is None:
             self._spawn(self._connect_back(streams))
+            return
+        pair = self._pairing.speaks(_peer(writer), streams)
+        while pair is not None and _has_left(pair[1]):
+            pair = self._pairing.speaks(_peer(writer), streams)
+        self._paired_or_waiting(pair, streams)
 
     async def _listens(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         streams = reader, writer
-        self._paired_or_waiting(self._pairing.listens(_peer(writer), streams), streams)
+        pair = self._pairing.listens(_peer(writer), streams)
+        while pair is not None and _has_left(pair[0]):
+            pair = self._pairing.listens(_peer(writer), streams)
+        self._paired_or_waiting(pair, streams)
 
     def _paired_or_waiting(self, pair: tuple[Streams, Streams] | None, streams: Streams) -> None:
         if pair is not None:
@@ -172,8 +181,9 @@ class TcpListener:
         deadline = asyncio.get_running_loop().time() + ORPHAN_S
         while True:
             try:
-                listening = await asyncio.open_connection(host, port)
-            except OSError as error:
+                async with asyncio.timeout_at(deadline):
+                    listening = await asyncio.open_connection(host, port)
+            except OSError as error:  # a TimeoutError is one
                 if asyncio.get_running_loop().time() > deadline:
                     log.warning("client closed", why=f"nobody listens on {host}:{port}", error=str(error))
                     SESSIONS_REFUSED.labels("unpaired").inc()
@@ -263,6 +273,18 @@ def _where(server: asyncio.Server) -> str:
 def _peer(writer: asyncio.StreamWriter) -> str:
     peer = writer.get_extra_info("peername")
     return str(peer[0]) if peer else ""
+
+
+def _has_left(streams: Streams) -> bool:
+    """Tell whether the client has closed a connection that waited for its other half; if so, close our side.
+
+    Who has spoken, and closed only then, may still come to listen.
+    """
+    reader, writer = streams
+    if not reader.at_eof() and reader.exception() is None:
+        return False
+    writer.close()
+    return True
 
 
 async def _until_closed(reader: asyncio.StreamReader) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
@@ -38,6 +39,8 @@ POLICY_VIOLATION: Final = 1008
 # Pings find clients that vanished without a word. A blocked client (a debugger, a sleeping laptop) gets a minute.
 PING_INTERVAL_S: Final = 20.0
 PING_TIMEOUT_S: Final = 60.0
+# What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
+LINGER_S: Final = 5.0
 
 
 class WebSocketClient:
@@ -117,7 +120,7 @@ class WebListener:
             routes.append(WebSocketRoute("/", self._converse))
         config = uvicorn.Config(
             Starlette(routes=routes),
-            ws="websockets-sansio",
+            ws=_Protocol,
             ws_max_size=self._settings.max_message_bytes,
             ws_ping_interval=PING_INTERVAL_S,
             ws_ping_timeout=PING_TIMEOUT_S,
@@ -200,8 +203,16 @@ async def _hear(websocket: WebSocket, client: WebSocketClient, driver: Driver) -
 async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
     if websocket.client_state is WebSocketState.DISCONNECTED:
         return
-    with suppress(RuntimeError, OSError):  # closed by the other side meanwhile
-        await websocket.close(client.gone_code, client.gone_reason)
+    with suppress(RuntimeError, OSError):  # closed by the other side meanwhile, or nothing more can be written
+        async with asyncio.timeout(LINGER_S):
+            await websocket.close(client.gone_code, client.gone_reason)
+
+
+class _Protocol(WebSocketsSansIOProtocol):
+    async def run_asgi(self) -> None:
+        """Serve one connection. A client that does not read would keep it for ever."""
+        await super().run_asgi()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 class _Server(uvicorn.Server):

@@ -26,14 +26,18 @@ class BlockPadder:
     """Fills the end of an answer with silence, so that its last samples are played now and not with the next answer."""
 
     def __init__(self) -> None:
-        self._sent = 0
+        self._sent = 0  # since the connection began: blocks do not begin anew with an answer
 
     def sent(self, pcm: bytes) -> None:
-        """Count what was sent of the answer."""
+        """Count what is sent of the answer."""
         self._sent += len(pcm)
 
+    def dropped(self, length: int) -> None:
+        """Take back bytes that were counted, and were not sent after all."""
+        self._sent -= length
+
     def padding(self) -> bytes:
-        """Return the silence that completes the answer's last block; the next answer starts anew."""
-        missing = -self._sent % CLIENT_BLOCK_BYTES
-        self._sent = 0
-        return bytes(missing)
+        """Return the silence that completes the last block, and count it as sent."""
+        silence = bytes(-self._sent % CLIENT_BLOCK_BYTES)
+        self._sent += len(silence)
+        return silence
