@@ -30,8 +30,15 @@ class Child:
     `complaints`, for whoever tells why it ended.
     """
 
-    def __init__(self, running: asyncio.subprocess.Process, write: Write, complaint: str) -> None:
+    def __init__(
+        self,
+        running: asyncio.subprocess.Process,
+        output: tuple[asyncio.StreamReader, asyncio.ReadTransport],
+        write: Write,
+        complaint: str,
+    ) -> None:
         self._running = running
+        self._output, self._pipe = output
         self._write = write
         self._complaint = complaint
         self.complaints: list[str] = []
@@ -40,17 +47,25 @@ class Child:
     @classmethod
     async def start(cls, command: list[str], write: Write, complaint: str) -> Self:
         """Run *command* in a session of its own: the terminal's Ctrl-C is for the launcher alone."""
-        running = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
-            env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+        # A pipe of our own: asyncio takes a process for running as long as anybody, a worker perhaps, holds one of its.
+        ours, theirs = os.pipe()
+        output = asyncio.StreamReader(LINE_BYTES)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(ours, "rb", 0)
         )
-        return cls(running, write, complaint)
+        try:
+            running = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+            )
+        finally:
+            os.close(theirs)
+        return cls(running, (output, pipe), write, complaint)
 
     @property
     def pid(self) -> int:
@@ -63,6 +78,7 @@ class Child:
         self.kill()  # workers that it left behind
         await asyncio.wait([self._reading], timeout=LAST_WORDS_S)
         self._reading.cancel()
+        self._pipe.close()
         return status
 
     async def stop(self) -> None:
@@ -83,11 +99,9 @@ class Child:
             os.killpg(self._running.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
-        output = self._running.stdout
-        assert output is not None  # noqa: S101 - asked for above
         while True:
             try:
-                line = await output.readline()
+                line = await self._output.readline()
             except ValueError:  # longer than LINE_BYTES; asyncio has dropped it
                 self._write("(a line too long to show)")
                 continue
