@@ -63,6 +63,8 @@ class Job:
         self.renewed_at = now
         self.deadline_at = now + header.deadline_ms / 1000 if header.deadline_ms else None
         self.closed = False
+        self.owed_since: float | None = None
+        """For handlers that keep what waits elsewhere: the loop time since when work is owed; None: nothing waits."""
         self._send = send
         self._ended = ended
         self._waiting: deque[tuple[str, Frame, float]] = deque()
@@ -112,8 +114,8 @@ class Job:
             self._wake.set_result(None)
 
     def waiting_since(self) -> float | None:
-        """Return the loop time at which the oldest frame not yet taken arrived."""
-        return self._waiting[0][2] if self._waiting else None
+        """Return the loop time since when the oldest work waits, None if none does."""
+        return self._waiting[0][2] if self._waiting else self.owed_since
 
     async def frames(self) -> AsyncIterator[tuple[str, Frame]]:
         """Yield the job's frames in order, the opening one first. Endless: leave the loop when the work is done."""

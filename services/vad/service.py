@@ -101,6 +101,7 @@ class VadHandler:
     def _settle(self, session: Session) -> None:
         if not session.queued and session.settle():
             session.queued = True
+            session.job.owed_since = self._loop.time()
             self._due.append(session)
             self._schedule()
 
@@ -167,6 +168,7 @@ class VadHandler:
         self._stepping = False
         for place, session in enumerate(batch):
             session.queued = False
+            session.job.owed_since = None
             if session.job.closed:
                 continue
             if isinstance(result, EngineError):
