@@ -1,0 +1,92 @@
+"""What a Realtime session wants done, in order: on the bus (commands) and at the client (notices).
+
+Those that raw sessions know too are theirs (`gateway.core.commands`); audio of answers goes out as `AudioDelta` notices.
+"""
+
+from dataclasses import dataclass
+
+from gateway.core.commands import (
+    CancelResponse,
+    CancelTurn,
+    CloseInput,
+    CloseSession,
+    Disconnect,
+    EndResponse,
+    Grant,
+    OpenInput,
+    SendAudio,
+)
+from gateway.core.realtime.config import ResponseConfig
+from gateway.core.realtime.context import ModelMessage
+from gateway.core.realtime.notices import Notice
+
+__all__ = [
+    "CancelResponse",
+    "CancelTurn",
+    "ClearAudio",
+    "CloseInput",
+    "CloseSession",
+    "Command",
+    "CommitAudio",
+    "Disconnect",
+    "EndResponse",
+    "Grant",
+    "OpenInput",
+    "Respond",
+    "SendAudio",
+    "UpdateInput",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateInput:
+    """Tell the vad the session's `endpointing` and `recognition` as they are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAudio:
+    """Tell the vad that the open turn ends at *at_sample*."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAudio:
+    """Tell the vad to forget the open turn and everything before *at_sample*."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Take a place in an llm, and in a tts if *wants_speech*, and have them answer *messages*.
+
+    *turn_id* is the turn that is answered, 0 if no speech asked. Several of these may run at once: out-of-band responses
+    beside that of the conversation.
+    """
+
+    response_id: str
+    turn_id: int
+    generation: int
+    config: ResponseConfig
+    messages: tuple[ModelMessage, ...]
+    granted_ms: int
+    wants_speech: bool
+
+
+Command = (
+    OpenInput
+    | CloseInput
+    | UpdateInput
+    | SendAudio
+    | CommitAudio
+    | ClearAudio
+    | CancelTurn
+    | Respond
+    | Grant
+    | CancelResponse
+    | EndResponse
+    | CloseSession
+    | Disconnect
+    | Notice
+)
