@@ -187,12 +187,12 @@ class Driver:
 
     def replica_lost(self, replica: Replica) -> None:
         """Give up what *replica* was doing for this session."""
-        message = f"{replica.role.value}: the service is gone"
+        message = "the service is gone"
         if replica is self._places.vad:
-            self._vad_failed("the service is gone")
+            self._vad_failed(message)
         for turn_id in self._places.turns_at(replica):
             self._places.release_asr(turn_id)
-            self._receive(ev.TurnFailed(turn_id, message))
+            self._receive(ev.TurnFailed(turn_id, f"asr: {message}"))
         if replica in (self._places.llm, self._places.tts) and self._core.response is not None:
             self._receive(ev.ResponseFailed(self._core.response.response_id, replica.role, message))
 
