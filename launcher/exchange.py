@@ -18,6 +18,8 @@ SETTLED_S: Final = 0.5
 QUIET_S: Final = 1.0
 # Audio that comes sooner after the end of the speech cannot answer it: the turn is not over before.
 TOO_SOON_S: Final = 0.3
+# Unless nothing else comes for so long: then it was an answer to what was said before a pause.
+NOTHING_ELSE_S: Final = 3.0
 
 # At what time (seconds since the beginning), what kind of thing, and what about it.
 Show = Callable[[float, str, str], None]
@@ -45,7 +47,8 @@ class Exchange:
     """Follows one connection, which began at *begun_s*.
 
     *events*: whether it brings events; without them only audio is known. *sounds_ms*: where in the recording there is
-    sound (`recording.sounds_end_ms`). *pace*: how many times faster than real time it is sent.
+    sound (`recording.sounds_end_ms`). *pace*: how many times faster than real time it is sent. *keep_audio*: whether
+    `pcm` is to grow with every answer.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class Exchange:
         begun_s: float,
         sounds_ms: list[float],
         pace: float = 1.0,
+        keep_audio: bool = True,
     ) -> None:
         self.outcome = Outcome()
         self.pcm = bytearray()
         self._show = show
         self._events = events
+        self._keep_audio = keep_audio
         self._begun_s = begun_s
         self._sounds_ms = sounds_ms
         self._real_time = pace == 1.0
@@ -100,7 +105,8 @@ class Exchange:
             if item.kind in self._receivers:
                 self._receivers[item.kind](item.fields)
             return
-        self.pcm += item.pcm
+        if self._keep_audio:
+            self.pcm += item.pcm
         answers = self._events or item.at_s > self._speech_ended_s + TOO_SOON_S
         if self._awaits_audio and answers:
             self._awaits_audio = False
@@ -118,8 +124,8 @@ class Exchange:
         quiet_s = now_s - max(self._last_s, self._spoken_until_s)
         if quiet_s > patience_s:
             return True
-        if not self._events:
-            return not self._awaits_audio and now_s - self._last_s > QUIET_S
+        if not self._events and self.pcm:
+            return quiet_s > NOTHING_ELSE_S if self._awaits_audio else now_s - self._last_s > QUIET_S
         settled = self._ends > 0 and not (self._speaking or self._untold or self._answering)
         return settled and quiet_s > SETTLED_S
 

@@ -65,7 +65,7 @@ def write(path: Path, pcm: bytes) -> None:
         UsageError: it cannot be written there.
     """
     try:
-        with wave.open(str(path), "wb") as file:
+        with path.open("wb") as raw, wave.open(raw, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(SAMPLE_RATE)

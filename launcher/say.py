@@ -89,13 +89,8 @@ async def converse(
 async def _say_all(recordings: list[tuple[Path, bytes]], told: argparse.Namespace, shown: Timeline) -> int:
     unanswered = 0
     for number, (path, pcm) in enumerate(recordings, start=1):
-        where = (
-            websocket_url(told.host, told.ws_port)
-            if told.mode == "websocket"
-            else f"{told.host}:{told.recv_port}, {told.send_port}"
-        )
-        shown.title(f"{path.name} ({len(pcm) / BYTES_PER_MS / 1000:.1f} s) to {where}")
         async with await _connect(told) as client:
+            shown.title(f"{path.name} ({len(pcm) / BYTES_PER_MS / 1000:.1f} s) to {_where(told)}")
             exchange = await converse(
                 client, pcm, shown.show, pace=math.inf if told.fast else 1.0, patience_s=told.patience
             )
@@ -138,6 +133,12 @@ def out_path(out: Path, recorded: Path, number: int, total: int) -> Path:
     if out.is_dir():
         return out / f"{recorded.stem}-answer.wav"
     return out if total == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+
+
+def _where(told: argparse.Namespace) -> str:
+    if told.mode == "websocket":
+        return websocket_url(told.host, told.ws_port)
+    return f"{told.host}:{told.recv_port}, {told.send_port}"
 
 
 async def _connect(told: argparse.Namespace) -> WebSocketClient | TcpClient:

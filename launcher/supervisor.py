@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -124,19 +125,20 @@ class Supervisor:
         give_up_at = loop.time() + self._start_timeout_s + (GATEWAY_EXTRA_S if part.role == GATEWAY else 0.0)
         for start in itertools.count(1):
             begun_at = loop.time()
-            pid, status, complaints = await self._live(part, start, give_up_at)
-            if not self._ready[part.name].is_set() and (status == CANNOT_WORK or start == FIRST_STARTS):
-                raise UsageError(f"{part.name}: {'; '.join(complaints) or ending(status) + ', see above'}")
-            for complaint in complaints:
+            life = await self._live(part, start, give_up_at)
+            hopeless = life.status == CANNOT_WORK and not life.lost_port
+            if not self._ready[part.name].is_set() and (hopeless or start == FIRST_STARTS):
+                raise UsageError(f"{part.name}: {'; '.join(life.complaints) or ending(life.status) + ', see above'}")
+            for complaint in life.complaints:
                 self._say(f"{part.name}: {complaint}")
             if loop.time() - begun_at > GOOD_LIFE_S:
                 wait_s = FIRST_WAIT_S
-            self._say(f"{part.name:<8} (pid {pid}) {ending(status)}; starting it again in {wait_s:g} s")
+            self._say(f"{part.name:<8} (pid {life.pid}) {ending(life.status)}; starting it again in {wait_s:g} s")
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LAST_WAIT_S)
 
-    async def _live(self, part: Part, start: int, give_up_at: float) -> tuple[int, int, list[str]]:
-        """Run *part* once; return its pid, its exit status and its complaints."""
+    async def _live(self, part: Part, start: int, give_up_at: float) -> "_Life":
+        """Run *part* once, to its end."""
         port = self._health_port(part)
         child = await Child.start(
             [*self._command(part), *self._addresses(part, start), f"--health_port={port}"],
@@ -156,7 +158,8 @@ class Supervisor:
             await child.stop()
             await ended
             del self._children[part.name], self._ports[part.name]
-        return child.pid, status, [self._explain(part, complaint) for complaint in child.complaints]
+        complaints = [self._explain(part, complaint) for complaint in child.complaints]
+        return _Life(child.pid, status, complaints, lost_port=not ports.is_free(part.health_host, port))
 
     async def _wait_until_ready(self, part: Part, child: Child, port: int, start: int, give_up_at: float) -> None:
         loop = asyncio.get_running_loop()
@@ -188,6 +191,16 @@ class Supervisor:
             return [f"--bind={inbox}"]
         reached = inbox.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:")
         return [f"--bind={part.bind or f'ipc://{self._folder}/{part.name}.{start}'}", f"--gateways={reached}"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """One run of a part. *lost_port*: somebody else took the port for its health before it could."""
+
+    pid: int
+    status: int
+    complaints: list[str]
+    lost_port: bool
 
 
 @contextmanager

@@ -39,7 +39,10 @@ def main() -> None:
         print(f"worker={worker.pid}", flush=True)
     port = next(int(flag.partition("=")[2]) for flag in flags if flag.startswith("--health_port="))
     handler = type("Handler", (Ready,), {"status": 503 if behaviour == "never" else 200})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError:
+        sys.exit(2)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     signal.pause()
     threading.Event().wait()  # a signal that is ignored or handled ends the pause

@@ -30,7 +30,8 @@ class Heard:
 class Ear:
     """Says when an utterance is over: sound, then `PAUSE_BYTES` of zeros."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause_bytes: int = PAUSE_BYTES) -> None:
+        self._pause_bytes = pause_bytes
         self._speech = False
         self._silent = 0
 
@@ -39,7 +40,7 @@ class Ear:
             self._speech, self._silent = True, 0
             return False
         self._silent += len(pcm)
-        if self._speech and self._silent >= PAUSE_BYTES:
+        if self._speech and self._silent >= self._pause_bytes:
             self._speech = False
             return True
         return False
@@ -117,7 +118,7 @@ async def tcp_suite(*, tone: bytes = TONE) -> AsyncIterator[tuple[int, int, Hear
         writers.append(writer)
         heard.connections += 1
         answers = await listening.get()
-        ear = Ear()
+        ear = Ear(4 * PAUSE_BYTES)  # as long as clients expect an endpoint to take
         while pcm := await reader.read(1024):
             heard.pcm += pcm
             if ear.over(pcm):

@@ -9,7 +9,7 @@ from launcher.errors import ClosedError, RefusedError, UnreachableError
 from tests.launcher.fake_suite import TONE, tcp_suite, websocket_suite
 
 SPEECH = b"\x01\x10" * 1600
-SILENCE = bytes(6400)
+SILENCE = bytes(16_000)
 PATIENCE_S = 20.0
 
 

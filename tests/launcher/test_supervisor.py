@@ -2,13 +2,14 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from launcher import child, supervisor
+from launcher import child, ports, supervisor
 from launcher.errors import UsageError
 from launcher.parts import Part
 from launcher.supervisor import Supervisor
@@ -145,6 +146,16 @@ async def test_a_part_that_cannot_work_ends_the_suite_with_its_own_words() -> No
         await watched.supervisor.run(work)
     assert not any(lives(pid) for pid in watched.pids())
     assert not any("--engine foo is bad" in line for line in watched.logged)
+
+
+async def test_a_part_whose_health_port_was_snatched_away_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = ports.usual_or_free
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        stolen = [thief.getsockname()[1]]
+        monkeypatch.setattr(ports, "usual_or_free", lambda *told: stolen.pop() if stolen else choose(*told))
+        watched = Watched(fake_part("vad", "ready"))
+        assert await watched.supervisor.run(lambda: asyncio.sleep(0, 3)) == 3
+    assert any("exited with status 2; starting it again" in line for line in watched.said)
 
 
 async def test_a_part_that_is_never_ready_ends_the_suite() -> None:
