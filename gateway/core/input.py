@@ -65,11 +65,21 @@ class InputAudio:
         ready = bytes(self._partial[:whole])
         del self._partial[:whole]
         for start in range(0, whole, BLOCK_BYTES):
-            block = ready[start : start + BLOCK_BYTES]
-            position = self.at_sample
-            self._sent += len(block)
-            self._unacknowledged.append((position, block))
-            yield position, block
+            yield self._block(ready[start : start + BLOCK_BYTES])
+
+    def flush(self) -> list[tuple[int, bytes]]:
+        """Return what is short of a window as a block, if there is any: something means this very position."""
+        if not self._partial:
+            return []
+        block = bytes(self._partial)
+        self._partial.clear()
+        return [self._block(block)]
+
+    def _block(self, block: bytes) -> tuple[int, bytes]:
+        position = self.at_sample
+        self._sent += len(block)
+        self._unacknowledged.append((position, block))
+        return position, block
 
     def consumed(self, at_sample: int) -> None:
         """Forget what the vad has used. A position that was never sent is taken for all that was."""

@@ -6,20 +6,12 @@ was given except what fits between now and the moment its buffer runs dry.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from gateway.core.spoken import Spoken
 
 # Audio is handed over in pieces of this length: short enough for a lead of 60 ms, long enough to be few.
 PIECE_MS: Final = 20
-
-
-@dataclass(slots=True)
-class Clause:
-    """A piece of the answer's text and where its audio lies."""
-
-    text: str
-    start_ms: float
-    end_ms: float
 
 
 class PlayOut:
@@ -33,7 +25,7 @@ class PlayOut:
         self._piece_bytes = sample_rate * PIECE_MS // 1000 * 2
         self._lead_ms = lead_ms
         self._waiting: deque[bytes] = deque()
-        self._clauses: list[Clause] = []
+        self._spoken = Spoken()
         # Counted in bytes: sums of milliseconds would differ in the last place at 24 or 44.1 kHz, and cost a word.
         self._received_bytes = 0
         self._sent_bytes = 0
@@ -58,11 +50,9 @@ class PlayOut:
 
     def feed(self, pcm: bytes, text: str) -> None:
         """Append audio; *text* is the clause that begins with it, if one does."""
-        if text:
-            self._clauses.append(Clause(text, self.received_ms, self.received_ms))
+        self._spoken.begin(text, self.received_ms)
         self._received_bytes += len(pcm)
-        if self._clauses:
-            self._clauses[-1].end_ms = self.received_ms
+        self._spoken.reach(self.received_ms)
         for start in range(0, len(pcm), self._piece_bytes):
             self._waiting.append(pcm[start : start + self._piece_bytes])
 
@@ -91,24 +81,4 @@ class PlayOut:
 
     def heard_text(self, now_ms: float) -> str:
         """Return the text of what has been heard; of a clause in the middle, the words that fit the time."""
-        heard_ms = self.heard_ms(now_ms)
-        heard: list[str] = []
-        for clause in self._clauses:
-            if clause.start_ms >= heard_ms:
-                break
-            if clause.end_ms <= heard_ms:
-                heard.append(clause.text)
-            else:
-                share = (heard_ms - clause.start_ms) / (clause.end_ms - clause.start_ms)
-                heard.append(_whole_words(clause.text, share))
-        return "".join(heard).rstrip()
-
-
-def _whole_words(text: str, share: float) -> str:
-    """Return the words of *text* that have been spoken to the end after *share* of its time."""
-    cut = int(len(text) * share)
-    if cut >= len(text) or text[cut].isspace():
-        return text[:cut]
-    while cut and not text[cut].isspace():
-        cut -= 1
-    return text[:cut]
+        return self._spoken.until(self.heard_ms(now_ms))

@@ -49,6 +49,8 @@ from gateway.core.watch import Watch
 
 # How far the tts may run ahead of what was handed to the client. Bounds the memory of an answer to 160 kB at 16 kHz.
 AHEAD_MS: Final = 5000
+# Turns whose end may be known before their start is. One is usual; a vad that is far behind may leave more.
+EARLY_TURNS: Final = 4
 # A client that has not taken audio for so long does not read at all.
 NOT_READING_MS: Final = 20_000
 # Silence given to the vad for a client that stopped sending, beyond what ends the turn.
@@ -92,6 +94,7 @@ class Session:
         self._generation = 0
         self._closed = False
         self._message: dict[int, str] = {}  # the texts of the turns that make up the user's message
+        self._early: dict[int, Transcript | TurnFailed] = {}  # at most EARLY_TURNS, more are dropped
         self._carried = ""  # what an earlier turn said, when this message continues it
         self._revision = 0
         self._stopped_at_sample: int | None = None
@@ -248,6 +251,15 @@ class Session:
         self._turns.receive(event)
         self._message[event.turn_id] = ""
         self._expect_transcripts()
+        early = self._early.pop(event.turn_id, None)
+        self._early = {turn_id: end for turn_id, end in self._early.items() if turn_id > event.turn_id}
+        if early is not None:
+            self._receivers[type(early)](early)
+
+    def _keep_early(self, event: Transcript | TurnFailed) -> None:
+        """Keep the end of a turn whose start is on its way: the frames of the vad and the asr come on two sockets."""
+        if event.turn_id > self._turns.newest and len(self._early) < EARLY_TURNS:
+            self._early.setdefault(event.turn_id, event)
 
     def _continues(self, event: SpeechStarted) -> bool:
         """Tell whether the speaker goes on with a message that has not been answered yet."""
@@ -285,6 +297,7 @@ class Session:
 
     def _transcript(self, event: Transcript) -> None:
         if not self._turns.expects(event):
+            self._keep_early(event)
             return
         self._turns.receive(event)
         self._message[event.turn_id] = event.text.strip()
@@ -293,6 +306,7 @@ class Session:
 
     def _turn_failed(self, event: TurnFailed) -> None:
         if not self._turns.expects(event):
+            self._keep_early(event)
             return
         self._turns.receive(event)
         self._message.pop(event.turn_id, None)

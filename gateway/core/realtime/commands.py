@@ -1,6 +1,6 @@
 """What a Realtime session wants done, in order: on the bus (commands) and at the client (notices).
 
-Those that raw sessions know too are theirs (`gateway.core.commands`); audio of answers goes out as `AudioDelta` notices.
+Those that raw sessions know too are theirs (`gateway.core.commands`). Audio of answers goes out as `AudioDelta`.
 """
 
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ class ClearAudio:
 class Respond:
     """Take a place in an llm, and in a tts if *wants_speech*, and have them answer *messages*.
 
-    *turn_id* is the turn that is answered, 0 if no speech asked. Several of these may run at once: out-of-band responses
-    beside that of the conversation.
+    *turn_id* is the turn that is answered, 0 if no speech asked. Several may run at once: out-of-band responses beside
+    that of the conversation.
     """
 
     response_id: str
