@@ -1,0 +1,89 @@
+# What a person can ask of the project. `make` alone lists it.
+# VENV: where the environment is made. PYTHON: the Python to make it with. ARGS: more flags for run, demo and test.
+
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --prefer-binary
+# The engines that need no download but their package. Silero declares torch, which we do not need: see its file.
+ENGINES := services/asr/requirements/pocketsphinx.txt services/tts/requirements/flite.txt \
+           services/tts/requirements/espeak-ng.txt
+NO_DEPS := services/vad/requirements/silero.txt
+# What apt gives: the better of the two embedded voices.
+HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup system run demo test lint check proto bench-bus clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/.setup ## make the environment, with the command speech-to-speech in it
+
+system: ## install what apt must give; without it, espeak-ng speaks
+	@if $(HAS_FLITE); then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then how=; \
+	elif [ "$$(id -u)" = 0 ]; then how=env; \
+	elif sudo -n true 2>/dev/null; then how="sudo -n env"; fi; \
+	if [ -n "$$how" ]; then \
+	  echo "installing libflite1, the embedded voice"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  $$how apt-get -qq update >/dev/null; \
+	  $$how DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends libflite1 >/dev/null; \
+	fi; \
+	$(HAS_FLITE) || echo "flite is not installed, so espeak-ng speaks. For the better voice: apt-get install libflite1"
+
+run: setup system ## serve both modes with the embedded engines (ARGS="--mode websocket --ws_port 9000")
+	@$(BIN)/speech-to-speech $(ARGS)
+
+demo: setup system ## the same, ask it a question by voice, write the answer to reply.wav
+	@$(BIN)/speech-to-speech demo $(ARGS)
+
+test: $(VENV)/.test system ## pass the tests (ARGS="-k barge_in")
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+lint: $(VENV)/.check ## format, linter, types, layers, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/proto
+
+check: lint test ## everything that has to pass before a change is offered
+
+proto: $(VENV)/.check ## make proto/v1/speech_pb2.py and .pyi anew from speech.proto
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. proto/v1/speech.proto
+
+bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
+	$(BIN)/python -m launcher.bench.bus $(ARGS)
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) build *.egg-info reply.wav .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- stamps: what was installed, and from what ------------------------------------------------------------------------
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.setup: pyproject.toml $(ENGINES) $(NO_DEPS) | $(BIN)/python
+	@echo "installing packages into $(VENV) (once; a minute or two)"
+	@$(PIP) -e '.[gateway,launcher]' $(ENGINES:%=-r %)
+	@$(PIP) --no-deps $(NO_DEPS:%=-r %)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.setup
+	@$(PIP) -e '.[gateway,launcher,test]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	@$(PIP) -e '.[gateway,launcher,test,check]'
+	@touch $@
