@@ -106,12 +106,12 @@ class Turn:
 def tones(pcm: bytes) -> str:
     """Name the tones in *pcm* (16 kHz), lowest first: `tone 440 880`. Empty for silence."""
     samples = np.frombuffer(pcm, "<i2").astype(np.float32)
-    if not len(samples) or np.sqrt(np.mean(np.square(samples))) < SILENCE_RMS:
+    if not len(samples) or samples.std() < SILENCE_RMS:
         return ""
+    samples -= samples.mean()  # an offset is no tone
     padded = np.pad(samples, (0, -len(samples) % WINDOW)).reshape(-1, WINDOW)
     power = np.square(np.abs(np.fft.rfft(padded * np.hanning(WINDOW)))).sum(axis=0)
     hertz = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
-    power[hertz < STEP_HZ] = 0.0  # an offset is no tone
     weakest = SHARE * power.max()
     found: list[int] = []
     while len(found) < MOST_TONES and power.max() > 0.0 and power.max() >= weakest:
