@@ -111,6 +111,7 @@ class Driver:
             do.Disconnect: self._disconnect,
             do.SpeechStartedNotice: self._speech_started,
             do.ResponseDoneNotice: self._response_done,
+            do.TranscriptNotice: self._transcribed,
             do.TurnFailedNotice: self._turn_failed,
         }
         self._hear: dict[str, Callable[[Frame], None]] = {
@@ -223,7 +224,6 @@ class Driver:
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
-        self._places.release_asr(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 
     def _on_text(self, frame: Frame) -> None:
@@ -270,7 +270,7 @@ class Driver:
         places = self._places
         replica = {
             pb.VAD: places.vad,
-            pb.ASR: places.asr(header.turn_id),
+            pb.ASR: places.asr(header.turn_id) or places.next_asr,
             pb.LLM: places.llm,
             pb.TTS: places.tts,
         }.get(role)
@@ -442,7 +442,12 @@ class Driver:
             self._log.warning("response failed", response=notice.response_id, why=notice.message)
         self._connection.notify(notice)
 
+    def _transcribed(self, notice: do.TranscriptNotice) -> None:
+        self._places.release_asr(notice.turn_id)
+        self._connection.notify(notice)
+
     def _turn_failed(self, notice: do.TurnFailedNotice) -> None:
+        self._places.release_asr(notice.turn_id)
         TURNS_FAILED.inc()
         self._log.warning("turn failed", turn=notice.turn_id, why=notice.message)
         self._connection.notify(notice)

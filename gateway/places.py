@@ -16,7 +16,7 @@ class Places:
     def __init__(self, link: BusLink, session_id: str) -> None:
         self._link = link
         self._session_id = session_id
-        self._next_asr: Replica | None = None
+        self.next_asr: Replica | None = None
         self._turn_asr: dict[int, Replica] = {}
         self.vad: Replica | None = None
         self.llm: Replica | None = None
@@ -34,15 +34,15 @@ class Places:
 
     def next_asr_inbox(self) -> str:
         """Return the inbox of the recogniser that the next turn goes to, "" if there is none."""
-        self._next_asr = self._link.pick(Role.ASR, self._next_asr)
-        return self._next_asr.inbox if self._next_asr is not None else ""
+        self.next_asr = self._link.pick(Role.ASR, self.next_asr)
+        return self.next_asr.inbox if self.next_asr is not None else ""
 
     def take_asr(self, turn_id: int) -> bool:
         """Count the place of a turn whose audio the vad has begun to send; return whether there was a recogniser."""
-        if self._next_asr is None:
+        if self.next_asr is None:
             return False
-        self._turn_asr[turn_id] = self._next_asr
-        self._next_asr.places.add((self._session_id, f"turn {turn_id}"))
+        self._turn_asr[turn_id] = self.next_asr
+        self.next_asr.places.add((self._session_id, f"turn {turn_id}"))
         return True
 
     def asr(self, turn_id: int) -> Replica | None:
@@ -56,7 +56,7 @@ class Places:
     def release_asr(self, turn_id: int) -> None:
         """Give the place of a turn back, and choose again for the turns to come."""
         self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
-        self._next_asr = self._link.pick(Role.ASR, self._next_asr)
+        self.next_asr = self._link.pick(Role.ASR, self.next_asr)
 
     def take_responders(self, response_id: str) -> Role | None:
         """Take places in a tts and an llm for a response; return the role that has none, if one has not."""
@@ -74,7 +74,7 @@ class Places:
         for replica in self._link.registry.all():
             mine = {place for place in replica.places if place[0] == self._session_id}
             replica.places -= mine
-            if mine or replica in (self.vad, self.llm, self.tts, self._next_asr):
+            if mine or replica in (self.vad, self.llm, self.tts, self.next_asr):
                 yield replica
 
     def _take(self, role: Role, work: str, preferred: Replica | None) -> Replica | None:

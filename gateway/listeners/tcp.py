@@ -217,8 +217,10 @@ class TcpListener:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             driver.close()
-            await end_all(tasks)
-            client.abort() if client.gone.is_set() else client.close()
+            try:
+                await end_all(tasks)
+            finally:  # also if the listener stops just now
+                client.abort() if client.gone.is_set() else client.close()
 
     async def _hear(self, client: TcpClient, driver: Driver) -> None:
         """Feed the session until the client ends its input, then until it has its last answer."""

@@ -6,7 +6,7 @@ from gateway.core import commands as do
 from gateway.core import events as ev
 from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
-from gateway.core.session import AHEAD_MS, NOT_READING_MS, SessionSettings
+from gateway.core.session import AHEAD_MS, EARLY_TURNS, NOT_READING_MS, SessionSettings
 from gateway.core.turn import TurnState
 from tests.gateway.core.stories import CHUNK_MS, Story, kinds, of, one
 
@@ -234,6 +234,29 @@ def test_a_transcript_may_come_before_the_end_of_its_turn() -> None:
     commands = story.stops_speaking(1)
     assert [kind for kind in kinds(commands) if kind is not do.SendAudio][:1] == [do.SpeechStoppedNotice]
     assert [m.text for m in one(do.Respond, commands).messages] == ["hello"]
+
+
+def test_the_end_of_a_turn_may_be_known_before_its_start() -> None:
+    story = Story()
+    story.sends(96)
+    assert story.tell(ev.Transcript(1, "hello", 500), ev.Transcript(1, "again", 500)) == []
+    assert kinds(story.starts_speaking(1)) == [do.SpeechStartedNotice, do.TranscriptNotice]
+    assert [m.text for m in one(do.Respond, story.stops_speaking(1)).messages] == ["hello"]
+
+
+def test_a_refusal_may_be_known_before_the_start_of_its_turn() -> None:
+    story = Story()
+    story.tell(ev.TurnFailed(1, "asr: at capacity"))
+    assert kinds(story.starts_speaking(1)) == [do.SpeechStartedNotice, do.TurnFailedNotice]
+
+
+def test_ends_of_turns_that_never_begin_are_not_kept_for_ever() -> None:
+    story = Story()
+    for turn_id in range(2, 100):
+        story.tell(ev.Transcript(turn_id, "hello", 500))
+    assert len(story.session._early) == EARLY_TURNS
+    story.starts_speaking(50)
+    assert story.session._early == {}
 
 
 def test_a_lost_stop_is_made_up_for_when_the_next_turn_begins() -> None:
