@@ -12,7 +12,7 @@ from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core.events import Role
 from gateway.core.session import SessionSettings
-from gateway.driver import Driver
+from gateway.raw_driver import RawDriver
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import ROLE_NUMBERS, announcement
 from tests.support.bus import PATIENCE_S, ipc_folder
@@ -169,9 +169,9 @@ class World:
         self.services.append(service)
         return service
 
-    def new_driver(self, client: FakeClient, settings: SessionSettings = AT_ONCE) -> Driver:
+    def new_driver(self, client: FakeClient, settings: SessionSettings = AT_ONCE) -> RawDriver:
         """Return a session for *client* that is not open yet."""
-        return Driver(
+        return RawDriver(
             self.link,
             client,
             settings=settings,
