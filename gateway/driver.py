@@ -1,13 +1,13 @@
 """Joins one client's connection, its session core and the bus: carries out what the core commands.
 
 The driver knows which replica does what for the session; the core does not. A service's mistake ends the turn or the
-response it belongs to and is told to the client; it never ends the process.
+response it belongs to and is told to the client; it never ends the process. What raw and Realtime sessions share is
+here; `raw_driver` and `realtime_driver` add how each asks for an answer and hands it over.
 """
 
 import asyncio
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
@@ -16,11 +16,8 @@ from bus.frames import Frame, Header
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core import events as ev
-from gateway.core.input import BLOCK_BYTES
-from gateway.core.response import Status
-from gateway.core.session import Session, SessionSettings
 from gateway.errors import RefusedError
-from gateway.metrics import RESPONSES, SESSIONS, TURNS_FAILED
+from gateway.metrics import SESSIONS
 from gateway.places import Places
 from gateway.registry import Replica
 from gateway.waterfall import Waterfall
@@ -28,8 +25,6 @@ from proto.v1 import speech_pb2 as pb
 
 log = structlog.get_logger(__name__)
 
-# How long a client whose input has ended waits for what it said to be answered.
-LAST_ANSWER_S: Final = 120.0
 # A vad that did nothing in time gets no new work for so long, from any session.
 UNRESPONSIVE_MS: Final = 3000
 # Errors of a vad that say that the session's place there is lost.
@@ -37,24 +32,15 @@ PLACE_LOST: Final = frozenset(
     {pb.Error.UNKNOWN_SESSION, pb.Error.LEASE_EXPIRED, pb.Error.ENGINE_FAILED, pb.Error.OVERLOADED}
 )
 
+Commands = Mapping[type[Any], Callable[[Any], None]]
+Frames = Mapping[str, Callable[[Frame], None]]
+
 
 class Connection(Protocol):
-    """A client, as the driver sees it. Nothing here blocks; what cannot be written waits in the connection."""
+    """A client, as every driver sees it. Nothing here blocks; what cannot be written waits in the connection."""
 
-    def play(self, pcm: bytes) -> None:
-        """Send audio of the answer."""
-        ...
-
-    def play_ended(self, *, stopped: bool) -> None:
-        """Finish the answer's audio; *stopped*: drop what has not been written of it."""
-        ...
-
-    def notify(self, notice: do.Notice) -> None:
+    def notify(self, notice: Any) -> None:
         """Tell the client, if it wants to know."""
-        ...
-
-    def latency(self, turn_id: int, spent_ms: dict[str, float]) -> None:
-        """Tell the client where the time of its turn went."""
         ...
 
     def disconnect(self, reason: str, *, try_again: bool = False) -> None:
@@ -62,71 +48,106 @@ class Connection(Protocol):
         ...
 
 
-class Driver:
-    """One session. Make it, `open` it, `feed` it the client's audio, `close` it."""
+class Core(Protocol):
+    """A session without I/O."""
 
-    def __init__(
-        self,
-        link: BusLink,
-        connection: Connection,
-        *,
-        settings: SessionSettings,
-        endpointing: pb.Endpointing,
-        recognition: pb.Recognition,
-        voice: str = "",
-    ) -> None:
-        self.session_id = uuid.uuid4().hex[:16]
+    @property
+    def wants_audio(self) -> bool:
+        """Whether more of the client's audio should be read."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was said is answered and nothing is under way."""
+        ...
+
+    @property
+    def newest_turn(self) -> int:
+        """The number of the turn that began last."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """How many responses were cancelled."""
+        ...
+
+    def start(self) -> list[Any]:
+        """Return what has to be done before anything else."""
+        ...
+
+    def receive(self, event: Any, now_ms: float) -> list[Any]:
+        """Apply *event*; return what must be done, in order."""
+        ...
+
+    def next_tick_ms(self) -> float | None:
+        """Return when a `Tick` is needed next."""
+        ...
+
+
+class Driver:
+    """One session. Make it, `open` it, give it what the client sends, `close` it.
+
+    *commands* and *frames* say what the kind of session does beyond what all do.
+    """
+
+    def __init__(self, link: BusLink, connection: Connection, core: Core, session_id: str = "") -> None:
+        self.session_id = session_id or uuid.uuid4().hex[:16]
         self._link = link
         self._connection = connection
-        self._settings = settings
-        self._endpointing = endpointing
-        self._recognition = recognition
-        self._voice = voice
+        self._core = core
         self._loop = asyncio.get_running_loop()
-        self._core = Session(settings, self._now_ms())
         self._places = Places(link, self.session_id)
         self._vad_answered = False
         self._served = False  # by any vad, ever
         self._waterfall = Waterfall()
-        self._first_audio_of = ""
-        self._response_turn = 0
         self._received_us = 0
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._log = log.bind(session=self.session_id)
-        self._do: dict[type[Any], Callable[[Any], None]] = {
+        self._do: Commands = {
             do.OpenInput: self._open_input,
             do.CloseInput: self._close_input,
             do.SendAudio: self._send_audio,
             do.CancelTurn: self._cancel_turn,
-            do.Respond: self._respond,
             do.Grant: self._grant,
             do.CancelResponse: self._cancel_response,
             do.EndResponse: self._end_response,
             do.CloseSession: self._close_session,
-            do.Play: self._play,
-            do.PlayEnded: self._play_ended,
             do.Disconnect: self._disconnect,
-            do.SpeechStartedNotice: self._speech_started,
-            do.ResponseDoneNotice: self._response_done,
-            do.TranscriptNotice: self._transcribed,
-            do.TurnFailedNotice: self._turn_failed,
+            **self._commands(),
         }
-        self._hear: dict[str, Callable[[Frame], None]] = {
+        self._hear: Frames = {
             "audio_ack": self._on_audio_ack,
             "speech_started": self._on_speech_started,
             "speech_stopped": self._on_speech_stopped,
             "partial_transcript": self._on_partial,
             "transcript": self._on_transcript,
             "text_delta": self._on_text,
-            "generation_done": self._on_generation_done,
-            "speech_out": self._on_speech,
             "synthesis_done": self._on_synthesis_done,
             "refusal": self._on_refusal,
             "error": self._on_error,
+            **self._frames(),
         }
+
+    # -- what each kind of session says for itself --------------------------------------------------------------------
+
+    def _commands(self) -> Commands:
+        """Return how the kind's own commands are carried out; all others are notices."""
+        raise NotImplementedError
+
+    def _frames(self) -> Frames:
+        """Return how the frames are heard that the kind treats in its own way."""
+        raise NotImplementedError
+
+    def _endpointing(self) -> pb.Endpointing:
+        """Return what the vad is asked for."""
+        raise NotImplementedError
+
+    def _recognition(self) -> pb.Recognition:
+        """Return what the asr is asked for."""
+        raise NotImplementedError
 
     # -- what listeners call ------------------------------------------------------------------------------------------
 
@@ -148,26 +169,11 @@ class Driver:
         self._log.info("session opened")
         self._carry_out(self._core.start())
 
-    async def feed(self, pcm: bytes) -> None:
-        """Take audio of the client (16 kHz mono s16le, whole samples); wait while the vad is too far behind."""
-        self._received_us = time.time_ns() // 1000
-        for start in range(0, len(pcm), BLOCK_BYTES):
-            while not self._core.wants_audio and not self._closed:
-                self._room.clear()
-                await self._room.wait()
-            self._receive(ev.AudioReceived(pcm[start : start + BLOCK_BYTES]))
-
-    async def finish(self) -> None:
-        """Wait until everything that the client said is answered: it will say no more, but it listens."""
-        await asyncio.sleep(self._settings.starvation_ms / 1000)
-        with_patience = asyncio.timeout(LAST_ANSWER_S)
-        try:
-            async with with_patience:
-                while not self._core.idle and not self._closed:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            self._log.warning("closing with speech unanswered")
+    async def wait_for_room(self) -> None:
+        """Wait while the vad is too far behind for more of the client's audio."""
+        while not self._core.wants_audio and not self._closed:
+            self._room.clear()
+            await self._room.wait()
 
     def backlog(self, ms: float) -> None:
         """Say how much audio the connection holds beyond what is acceptable; 0 when it flows again."""
@@ -194,8 +200,8 @@ class Driver:
         for turn_id in self._places.turns_at(replica):
             self._places.release_asr(turn_id)
             self._receive(ev.TurnFailed(turn_id, f"asr: {message}"))
-        if replica in (self._places.llm, self._places.tts) and self._core.response is not None:
-            self._receive(ev.ResponseFailed(self._core.response.response_id, replica.role, message))
+        for response_id in self._places.responses_at(replica):
+            self._receive(ev.ResponseFailed(response_id, replica.role, "the service is gone"))
 
     def look_again(self) -> None:
         """Take a place in a vad, if the session has none and there is one."""
@@ -210,7 +216,12 @@ class Driver:
 
     def _on_speech_started(self, frame: Frame) -> None:
         said = frame.speech_started
-        self._receive(ev.SpeechStarted(frame.header.turn_id, said.at_sample, said.decided_at_sample))
+        turn_id = frame.header.turn_id
+        newest_turn = self._core.newest_turn
+        self._receive(ev.SpeechStarted(turn_id, said.at_sample, said.decided_at_sample))
+        if self._core.newest_turn != newest_turn and not self._places.take_asr(turn_id):
+            # Told now, not when the transcript is overdue.
+            self._receive(ev.TurnFailed(turn_id, f"asr: {self._none_for(ev.Role.ASR)}"))
 
     def _on_speech_stopped(self, frame: Frame) -> None:
         said = frame.speech_stopped
@@ -224,23 +235,12 @@ class Driver:
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
+        self._places.release_asr(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 
     def _on_text(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
         self._receive(ev.TextDelta(frame.header.response_id, frame.text_delta.text))
-
-    def _on_generation_done(self, frame: Frame) -> None:
-        cut_off = frame.generation_done.reason in (
-            pb.GenerationDone.MAX_OUTPUT_TOKENS,
-            pb.GenerationDone.CONTENT_FILTER,
-        )
-        self._receive(ev.GenerationDone(frame.header.response_id, complete=not cut_off))
-
-    def _on_speech(self, frame: Frame) -> None:
-        self._waterfall.add(frame.header)
-        out = frame.speech_out
-        self._receive(ev.SpeechReceived(frame.header.response_id, out.pcm, out.text))
 
     def _on_synthesis_done(self, frame: Frame) -> None:
         self._receive(ev.SynthesisDone(frame.header.response_id))
@@ -271,8 +271,8 @@ class Driver:
         replica = {
             pb.VAD: places.vad,
             pb.ASR: places.asr(header.turn_id) or places.next_asr,
-            pb.LLM: places.llm,
-            pb.TTS: places.tts,
+            pb.LLM: places.responder(ev.Role.LLM, header.response_id),
+            pb.TTS: places.responder(ev.Role.TTS, header.response_id),
         }.get(role)
         if replica is not None and retry_after_ms is not None:
             self._link.refused(replica, retry_after_ms)
@@ -311,8 +311,8 @@ class Driver:
     def _open_input(self, command: do.OpenInput) -> None:
         self._vad_answered = False
         opening = pb.SessionOpen(
-            endpointing=self._endpointing,
-            recognition=self._recognition,
+            endpointing=self._endpointing(),
+            recognition=self._recognition(),
             at_sample=command.at_sample,
             first_turn_id=command.first_turn_id,
         )
@@ -340,12 +340,6 @@ class Driver:
         )
         self._link.send(vad.inbox, Frame(header=header, **body))
 
-    def _speech_started(self, notice: do.SpeechStartedNotice) -> None:
-        if not self._places.take_asr(notice.turn_id):  # told now, not when the transcript is overdue
-            message = f"asr: {self._none_for(ev.Role.ASR)}"
-            self._loop.call_soon(self._receive, ev.TurnFailed(notice.turn_id, message))
-        self._connection.notify(notice)
-
     def _none_for(self, role: ev.Role) -> str:
         return "not ready" if role in self._link.registry.missing() else "at capacity"
 
@@ -356,46 +350,36 @@ class Driver:
             self._link.send(asr.inbox, Frame(header=header, cancel=pb.Cancel()))
         self._places.release_asr(command.turn_id)
 
-    def _respond(self, command: do.Respond) -> None:
-        self._response_turn = command.turn_id
-        missing = self._places.take_responders(command.response_id)
-        llm, tts = self._places.llm, self._places.tts
-        if missing is not None or llm is None or tts is None:
-            role = missing or ev.Role.LLM
+    def _ask(
+        self,
+        header: Header,
+        generation: pb.GenerationRequest,
+        synthesis: pb.SynthesisRequest | None,
+        answer_timeout_ms: int,
+    ) -> None:
+        """Take places for a response and ask for it; *synthesis* None: nothing is to be spoken."""
+        response_id = header.response_id
+        tts = self._places.take_responder(ev.Role.TTS, response_id) if synthesis is not None else None
+        llm = self._places.take_responder(ev.Role.LLM, response_id)
+        if llm is None or (synthesis is not None and tts is None):
+            role = ev.Role.LLM if llm is None else ev.Role.TTS
             # Later, not now: the core's commands for this response are still being carried out.
-            failed = ev.ResponseFailed(command.response_id, role, self._none_for(role))
-            self._loop.call_soon(self._receive, failed)
+            self._loop.call_soon(self._receive, ev.ResponseFailed(response_id, role, self._none_for(role)))
             return
-        header = Header(
-            session_id=self.session_id,
-            turn_id=command.turn_id,
-            revision=command.revision,
-            response_id=command.response_id,
-            generation=command.generation,
-            reply_to=self._link.address,
-        )
-        synthesis = pb.SynthesisRequest(
-            voice=self._voice,
-            language=self._recognition.language,
-            sample_rate=self._settings.output_rate,
-            granted_ms=command.granted_ms,
-        )
-        self._link.send(tts.inbox, Frame(header=header, synthesis_request=synthesis))
-        header.next = tts.inbox
-        header.deadline_ms = self._settings.answer_timeout_ms
-        authors = {"user": pb.Message.USER, "assistant": pb.Message.ASSISTANT}
-        generation = pb.GenerationRequest(
-            instructions=command.instructions,
-            messages=[pb.Message(author=authors[m.author], parts=[pb.Part(text=m.text)]) for m in command.messages],
-        )
+        if tts is not None:
+            self._link.send(tts.inbox, Frame(header=header, synthesis_request=synthesis))
+            header.next = tts.inbox
+        header.deadline_ms = answer_timeout_ms
         self._link.send(llm.inbox, Frame(header=header, generation_request=generation))
 
     def _grant(self, command: do.Grant) -> None:
         grant = pb.SynthesisGrant(until_ms=command.until_ms)
-        self._to_responder(self._places.tts, command.response_id, self._core.generation, synthesis_grant=grant)
+        tts = self._places.responder(ev.Role.TTS, command.response_id)
+        self._to_responder(tts, command.response_id, self._core.generation, synthesis_grant=grant)
 
     def _cancel_response(self, command: do.CancelResponse) -> None:
-        for replica in (self._places.llm, self._places.tts):
+        for role in (ev.Role.LLM, ev.Role.TTS):
+            replica = self._places.responder(role, command.response_id)
             self._to_responder(replica, command.response_id, command.generation, cancel=pb.Cancel())
         self._places.release_responders(command.response_id)
 
@@ -420,41 +404,13 @@ class Driver:
         SESSIONS.dec()
         self._log.info("session closed")
 
-    # -- commands: the client -----------------------------------------------------------------------------------------
-
-    def _play(self, command: do.Play) -> None:
-        self._connection.play(command.pcm)
-        if self._first_audio_of != command.response_id:
-            self._first_audio_of = command.response_id
-            spent_ms = self._waterfall.finish()
-            self._connection.latency(self._response_turn, spent_ms)
-
-    def _play_ended(self, command: do.PlayEnded) -> None:
-        self._connection.play_ended(stopped=command.stopped)
-
     def _disconnect(self, command: do.Disconnect) -> None:
         self._log.warning("disconnecting", reason=command.reason)
         self._connection.disconnect(command.reason)
 
-    def _response_done(self, notice: do.ResponseDoneNotice) -> None:
-        RESPONSES.labels(notice.status.value).inc()
-        if notice.status is Status.FAILED:
-            self._log.warning("response failed", response=notice.response_id, why=notice.message)
-        self._connection.notify(notice)
-
-    def _transcribed(self, notice: do.TranscriptNotice) -> None:
-        self._places.release_asr(notice.turn_id)
-        self._connection.notify(notice)
-
-    def _turn_failed(self, notice: do.TurnFailedNotice) -> None:
-        self._places.release_asr(notice.turn_id)
-        TURNS_FAILED.inc()
-        self._log.warning("turn failed", turn=notice.turn_id, why=notice.message)
-        self._connection.notify(notice)
-
     # -- the core -----------------------------------------------------------------------------------------------------
 
-    def _receive(self, event: ev.Event) -> None:
+    def _receive(self, event: Any) -> None:
         if self._closed:
             return
         self._carry_out(self._core.receive(event, self._now_ms()))
@@ -466,7 +422,7 @@ class Driver:
             self._idle.set()
         self._set_timer()
 
-    def _carry_out(self, commands: list[do.Command]) -> None:
+    def _carry_out(self, commands: list[Any]) -> None:
         for command in commands:
             self._do.get(type(command), self._connection.notify)(command)
 

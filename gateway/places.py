@@ -19,8 +19,8 @@ class Places:
         self.next_asr: Replica | None = None
         self._turn_asr: dict[int, Replica] = {}
         self.vad: Replica | None = None
-        self.llm: Replica | None = None
-        self.tts: Replica | None = None
+        self._last: dict[Role, Replica | None] = {}
+        self._responders: dict[tuple[str, Role], Replica] = {}
 
     def take_vad(self) -> bool:
         """Take a place for the session's audio; return whether there was one."""
@@ -58,23 +58,32 @@ class Places:
         self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
         self.next_asr = self._link.pick(Role.ASR, self.next_asr)
 
-    def take_responders(self, response_id: str) -> Role | None:
-        """Take places in a tts and an llm for a response; return the role that has none, if one has not."""
-        self.tts = self._take(Role.TTS, response_id, self.tts)
-        self.llm = self._take(Role.LLM, response_id, self.llm)
-        return Role.TTS if self.tts is None else Role.LLM if self.llm is None else None
+    def take_responder(self, role: Role, response_id: str) -> Replica | None:
+        """Take a place in an llm or a tts for a response; return the replica, None if none has room."""
+        replica = self._take(role, response_id, self._last.get(role))
+        if replica is not None:
+            self._last[role] = self._responders[response_id, role] = replica
+        return replica
+
+    def responder(self, role: Role, response_id: str) -> Replica | None:
+        """Return who does *role* for a response that has not ended."""
+        return self._responders.get((response_id, role))
+
+    def responses_at(self, replica: Replica) -> list[str]:
+        """Return the responses that *replica* works for."""
+        return [response_id for (response_id, _), responder in self._responders.items() if responder is replica]
 
     def release_responders(self, response_id: str) -> None:
         """Give the places of a response back."""
-        self._release(self.llm, response_id)
-        self._release(self.tts, response_id)
+        for role in (Role.LLM, Role.TTS):
+            self._release(self._responders.pop((response_id, role), None), response_id)
 
     def release_all(self) -> Iterator[Replica]:
         """Give every place back; yield each replica that may still work for the session."""
         for replica in self._link.registry.all():
             mine = {place for place in replica.places if place[0] == self._session_id}
             replica.places -= mine
-            if mine or replica in (self.vad, self.llm, self.tts, self.next_asr):
+            if mine or replica in (self.vad, self.next_asr, *self._last.values()):
                 yield replica
 
     def _take(self, role: Role, work: str, preferred: Replica | None) -> Replica | None:

@@ -8,9 +8,9 @@ import structlog
 
 from gateway.bus_link import BusLink
 from gateway.core.session import SessionSettings
-from gateway.driver import Connection, Driver
 from gateway.errors import RefusedError
 from gateway.metrics import SESSIONS_REFUSED
+from gateway.raw_driver import RawConnection, RawDriver
 from gateway.settings import GatewaySettings
 from proto.v1 import speech_pb2 as pb
 
@@ -19,13 +19,13 @@ log = structlog.get_logger(__name__)
 RAW_RATE = 16_000
 
 
-def open_session(link: BusLink, settings: GatewaySettings, connection: Connection) -> Driver:
+def open_session(link: BusLink, settings: GatewaySettings, connection: RawConnection) -> RawDriver:
     """Return the open session of a new raw client.
 
     Raises:
         RefusedError: there is no room, or a service is missing. Counted.
     """
-    driver = Driver(
+    driver = RawDriver(
         link,
         connection,
         settings=SessionSettings(

@@ -15,13 +15,13 @@ import structlog
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
-from gateway.driver import Driver
 from gateway.errors import RefusedError
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.pairing import Pairing
 from gateway.listeners.raw import end_all, open_session
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols.pcm import BlockPadder, SampleAligner
+from gateway.raw_driver import RawDriver
 from gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class TcpClient:
         self._padder = BlockPadder()
         self.outlet = Outlet(self._write, self._backlog)
         self.gone = asyncio.Event()
-        self.driver: Driver | None = None
+        self.driver: RawDriver | None = None
 
     def play(self, pcm: bytes) -> None:
         """Send audio of the answer."""
@@ -222,7 +222,7 @@ class TcpListener:
             finally:  # also if the listener stops just now
                 client.abort() if client.gone.is_set() else client.close()
 
-    async def _hear(self, client: TcpClient, driver: Driver) -> None:
+    async def _hear(self, client: TcpClient, driver: RawDriver) -> None:
         """Feed the session until the client ends its input, then until it has its last answer."""
         aligner = SampleAligner()
         with suppress(ConnectionError):

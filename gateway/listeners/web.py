@@ -21,12 +21,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
-from gateway.driver import Driver
 from gateway.errors import RefusedError
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.raw import end_all, open_session
 from gateway.protocols import raw_events
 from gateway.protocols.pcm import SampleAligner
+from gateway.raw_driver import RawDriver
 from gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class WebSocketClient:
         self.outlet = Outlet(self._write, self._backlog)
         self.gone = asyncio.Event()
         self.gone_code, self.gone_reason = POLICY_VIOLATION, ""
-        self.driver: Driver | None = None
+        self.driver: RawDriver | None = None
 
     def play(self, pcm: bytes) -> None:
         """Send audio of the answer."""
@@ -183,7 +183,7 @@ class WebListener:
             await _close(websocket, client)
 
 
-async def _hear(websocket: WebSocket, client: WebSocketClient, driver: Driver) -> None:
+async def _hear(websocket: WebSocket, client: WebSocketClient, driver: RawDriver) -> None:
     """Feed the session until the client closes."""
     aligner = SampleAligner()
     with suppress(WebSocketDisconnect):

@@ -27,7 +27,8 @@ async def test_a_place_is_taken_and_given_back_for_each_work(here: World) -> Non
     assert places.take_vad()
     assert places.next_asr_inbox() == here.asr.address
     assert places.take_asr(1)
-    assert places.take_responders("r1") is None
+    assert places.take_responder(Role.LLM, "r1") is not None
+    assert places.take_responder(Role.TTS, "r1") is not None
     assert here.places() == {"vad-1": ["audio"], "asr-1": ["turn 1"], "llm-1": ["r1"], "tts-1": ["r1"]}
     places.release_asr(1)
     places.release_asr(1)
@@ -43,7 +44,8 @@ async def test_all_places_are_given_back_at_once_and_who_had_one_is_told(here: W
         taker.take_vad()
         taker.next_asr_inbox()
         taker.take_asr(1)
-        taker.take_responders("r1")
+        taker.take_responder(Role.LLM, "r1")
+        taker.take_responder(Role.TTS, "r1")
     assert [replica.role for replica in places.release_all()] == [Role.VAD, Role.ASR, Role.LLM, Role.TTS]
     assert {replica.role: len(replica.places) for replica in here.link.registry.all()} == dict.fromkeys(Role, 1)
     places.release_asr(1)
@@ -84,25 +86,34 @@ async def test_without_a_recogniser_a_turn_has_no_place(here: World) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.LLM, Role.TTS])
-async def test_the_role_that_has_no_room_is_named_and_the_other_place_can_be_given_back(
-    here: World, role: Role
-) -> None:
+async def test_a_role_without_room_gives_no_place_and_the_other_can_be_given_back(here: World, role: Role) -> None:
     say(here, announcement(role, instance_id=f"{role.value}-1", leases=4))
     places = Places(here.link, "s1")
-    assert places.take_responders("r1") is role
+    taken = {each: places.take_responder(each, "r1") for each in (Role.LLM, Role.TTS)}
+    assert [each for each, replica in taken.items() if replica is None] == [role]
     places.release_responders("r1")
     assert here.places() == {}
+
+
+async def test_several_responses_have_places_of_their_own(here: World) -> None:
+    places = Places(here.link, "s1")
+    for response_id in ("r1", "r2"):
+        places.take_responder(Role.LLM, response_id)
+    llm = places.responder(Role.LLM, "r1")
+    assert llm is not None
+    assert places.responses_at(llm) == ["r1", "r2"]
+    places.release_responders("r1")
+    assert places.responses_at(llm) == ["r2"]
+    assert places.responder(Role.LLM, "r1") is None
 
 
 async def test_the_responders_used_last_are_preferred(here: World) -> None:
     say(here, announcement(Role.LLM, "second"))
     say(here, announcement(Role.TTS, "second tts"))
     places = Places(here.link, "s1")
-    places.take_responders("r1")
-    used = places.llm, places.tts
+    used = {role: places.take_responder(role, "r1") for role in (Role.LLM, Role.TTS)}
     places.release_responders("r1")
-    for replica in used:
+    for replica in used.values():
         assert replica is not None
         replica.places |= {("others", "1")}  # more loaded than its twin
-    places.take_responders("r2")
-    assert (places.llm, places.tts) == used
+    assert {role: places.take_responder(role, "r2") for role in used} == used
