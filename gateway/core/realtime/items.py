@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.core.realtime.config import AudioFormat
+
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -11,13 +13,15 @@ class Part:
     """One piece of a message.
 
     *text* is the text or, of audio, its transcript (None: unknown, or removed by a truncation). *audio* is what was
-    said or heard, in the format that the session had then; *audio_ms* is its length, also where it is not kept.
+    said or heard, in the format that the session had then (*format*; None: the session's present one); *audio_ms* is its
+    length, also where it is not kept.
     """
 
     type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio"]
     text: str | None = None
     audio: bytes = b""
     audio_ms: float = 0.0
+    format: AudioFormat | None = None
     image_url: str = ""
     detail: str = "auto"
 
