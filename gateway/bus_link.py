@@ -80,6 +80,11 @@ class BusLink:
         until_s = self._loop.time() + max(retry_after_ms, MIN_RETRY_MS) / 1000
         replica.full_until_s = max(replica.full_until_s, until_s)
 
+    def voices(self) -> set[str]:
+        """Return the voices of all usable tts services."""
+        usable = (replica for replica in self.registry.all() if replica.role is Role.TTS and replica.usable)
+        return {voice for replica in usable for voice in replica.said.capabilities.voices}
+
     def not_ready(self) -> str:
         """Return "not ready: asr, tts" while roles are missing, "" when a conversation can be held."""
         missing = self.registry.missing()
