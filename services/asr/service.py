@@ -98,6 +98,7 @@ class Turn:
 
     async def answer(self) -> None:
         """Send the turn's Transcript."""
+        self._job.owed_since = self._ended_at  # an engine that hangs, or has no worker free, shows in the queue's age
         found = await self._stream.finish() if self._assembly.samples else Recognised("")
         transcript = pb.Transcript(
             text=found.text,

@@ -12,7 +12,7 @@ from proto.v1 import speech_pb2 as pb
 from services.asr.engine import Abilities, Engine, Recognised, Request
 from services.asr.engines import scripted
 from services.asr.service import Recognition
-from tests.services.asr.turns import Speaker, tone
+from tests.services.asr.turns import Speaker, tone, until
 from tests.support.bus import PATIENCE_S, FakeGateway, serving
 
 Asr = tuple[FakeGateway, str]
@@ -268,3 +268,11 @@ async def test_a_failed_turn_is_told_and_the_next_one_works() -> None:
             Speaker(gateway, address, turn_id=turn_id).say(tone(440, 0.1), last=True)
             answers.append((await gateway.next()).WhichOneof("body"))
         assert answers == ["transcript", "error", "transcript", "error"]
+
+
+async def test_a_final_that_does_not_come_shows_in_the_age_of_the_queue(slow: Slow, slow_asr: Asr) -> None:
+    gateway, address = slow_asr
+    Speaker(gateway, address).say(tone(440, 0.1), last=True)
+    await until(lambda: gateway.announcements[-1].queue_age_ms > 0)
+    slow.let.set()
+    await gateway.next("transcript")
