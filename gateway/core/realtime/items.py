@@ -13,8 +13,8 @@ class Part:
     """One piece of a message.
 
     *text* is the text or, of audio, its transcript (None: unknown, or removed by a truncation). *audio* is what was
-    said or heard, in the format that the session had then (*format*; None: the session's present one); *audio_ms* is its
-    length, also where it is not kept.
+    said or heard, in the format that the session had then (*format*; None: the session's present one); *audio_ms* is
+    its length, also where it is not kept.
     """
 
     type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio"]

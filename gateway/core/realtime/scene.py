@@ -1,0 +1,28 @@
+"""What the parts of one session share: its configuration, the time, and what has been commanded so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.core.realtime import commands as do
+from gateway.core.realtime.config import SessionConfig
+from gateway.core.realtime.notices import Rejected
+from gateway.core.realtime.settings import RealtimeSettings
+
+
+@dataclass(slots=True)
+class Scene:
+    """The present moment of a session. *new_id* returns 20 characters that it never returned before."""
+
+    settings: RealtimeSettings
+    config: SessionConfig
+    now_ms: float
+    new_id: Callable[[], str]
+    out: list[do.Command] = field(default_factory=list)
+
+    def say(self, *commands: do.Command) -> None:
+        """Have *commands* carried out after those before them."""
+        self.out.extend(commands)
+
+    def reject(self, code: str, message: str, event_id: str | None, param: str | None = None) -> None:
+        """Tell the client that its event had no effect."""
+        self.out.append(Rejected(code, message, param, event_id))

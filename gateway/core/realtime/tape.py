@@ -1,0 +1,80 @@
+"""The client's audio as it came, for the items that keep it, and the client's clock."""
+
+from collections import deque
+from typing import Final
+
+# Stretches of silence remembered one by one; positions before them are no longer asked for.
+REMEMBERED: Final = 64
+
+
+class Tape:
+    """Audio in the session's input format, found by its place on the session's audio clock (ms).
+
+    Holds what lies after the place given to `forget_before`, and never more than *most_ms*: the oldest is forgotten.
+    """
+
+    def __init__(self, bytes_per_ms: float, sample_bytes: int, most_ms: float) -> None:
+        self._most_ms = most_ms
+        self._held = bytearray()
+        self._start_ms = 0.0
+        self._end_ms = 0.0
+        self._bytes_per_ms = bytes_per_ms
+        self._sample_bytes = sample_bytes
+
+    @property
+    def start_ms(self) -> float:
+        """Where what is held begins."""
+        return self._start_ms
+
+    @property
+    def end_ms(self) -> float:
+        """Where the audio ends."""
+        return self._end_ms
+
+    def use_format(self, bytes_per_ms: float, sample_bytes: int) -> None:
+        """Take another format from now on. What was held is forgotten."""
+        self._held.clear()
+        self._start_ms = self._end_ms
+        self._bytes_per_ms = bytes_per_ms
+        self._sample_bytes = sample_bytes
+
+    def append(self, audio: bytes) -> None:
+        """Append audio."""
+        self._held += audio
+        self._end_ms += len(audio) / self._bytes_per_ms
+        if self._end_ms - self._start_ms > self._most_ms:
+            self.forget_before(self._end_ms - self._most_ms)
+
+    def forget_before(self, place_ms: float) -> None:
+        """Forget what lies before."""
+        size = self._size(place_ms)
+        if size > 0:
+            del self._held[:size]
+            self._start_ms += size / self._bytes_per_ms
+
+    def read(self, start_ms: float, end_ms: float) -> bytes:
+        """Return what is held between two places."""
+        return bytes(self._held[self._size(start_ms) : self._size(end_ms)])
+
+    def _size(self, place_ms: float) -> int:
+        samples = round((place_ms - self._start_ms) * self._bytes_per_ms / self._sample_bytes)
+        return max(0, min(samples * self._sample_bytes, len(self._held)))
+
+
+class ClientClock:
+    """Turns places on our audio clock into the client's: less the silence that was put in its place."""
+
+    def __init__(self) -> None:
+        self._before_ms = 0.0
+        self._silences: deque[tuple[float, float]] = deque()
+
+    def skip(self, place_ms: float, length_ms: float) -> None:
+        """Note silence that the client did not send."""
+        self._silences.append((place_ms, length_ms))
+        if len(self._silences) > REMEMBERED:
+            self._before_ms += self._silences.popleft()[1]
+
+    def told(self, place_ms: float) -> int:
+        """Return *place_ms* as the client counts."""
+        inside = sum(max(0.0, min(length, place_ms - place)) for place, length in self._silences)
+        return max(0, int(place_ms - self._before_ms - inside))
