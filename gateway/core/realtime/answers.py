@@ -34,7 +34,7 @@ class Answers:
         self._all: dict[str, Response] = {}
         self._queued: Entry | None = None  # the item that waits for its automatic response; at most one
         self._held_since_ms: float | None = None
-        self.conversation_id = f"conv_{scene.new_id()}"
+        self.conversation_id = scene.new_id("conv")
         self.active: Response | None = None
         self.generation = 0
         self.made = False
@@ -100,7 +100,7 @@ class Answers:
 
     def _begin(self, event: client.CreateResponse, context: tuple[Entry, ...], trigger: Entry | None = None) -> None:
         conversation = self._conversation if event.in_conversation else None
-        response = Response(f"resp_{self._scene.new_id()}", event.config, conversation, context, trigger)
+        response = Response(self._scene.new_id("resp"), event.config, conversation, context, trigger)
         self._all[response.id] = response
         self.made = True
         if event.in_conversation:

@@ -31,10 +31,10 @@ class Editing:
             code, message, param = refusal
             scene.reject(code, message, event.event_id, param)
             return
-        item.id = item.id or f"item_{scene.new_id()}"
+        item.id = item.id or scene.new_id("item")
         item.status = "completed"
         if item.type == "function_call":
-            item.call_id = item.call_id or f"call_{scene.new_id()}"
+            item.call_id = item.call_id or scene.new_id("call")
         audio = bytearray(b"".join(part.audio for part in item.parts))
         for part in item.parts:
             part.audio_ms = part.audio_ms or scene.config.input_format.ms(len(part.audio))

@@ -485,7 +485,7 @@ class Hearing:
         self._add(silent, bytes(silence_ms * BYTES_PER_MS))
 
     def _new_item_id(self) -> str:
-        return f"item_{self._scene.new_id()}"
+        return self._scene.new_id("item")
 
 
 def _begins_before(event: ev.SpeechStarted, sample: int) -> bool:

@@ -102,8 +102,8 @@ class Response:
         """Take a piece of a call. What follows the end of a call is dropped."""
         call = next((output for output in self.outputs if output.model_call_id == event.call_id), None)
         if call is None:
-            item = Item(f"item_{scene.new_id()}", "function_call", status="in_progress")
-            item.call_id = f"call_{scene.new_id()}"
+            item = Item(scene.new_id("item"), "function_call", status="in_progress")
+            item.call_id = scene.new_id("call")
             item.name = event.name
             call = Output(Entry(item), len(self.outputs), model_call_id=event.call_id)
             self.outputs.append(call)
@@ -117,7 +117,7 @@ class Response:
         messages = [output for output in self.outputs if output.entry.item.type == "message"]
         if messages and (self.speaks or messages[-1] is self.outputs[-1]):
             return messages[-1]
-        item = Item(f"item_{scene.new_id()}", "message", "assistant", status="in_progress")
+        item = Item(scene.new_id("item"), "message", "assistant", status="in_progress")
         output = Output(Entry(item, format=self.config.output_format), len(self.outputs))
         self.outputs.append(output)
         return output

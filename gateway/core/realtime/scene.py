@@ -11,12 +11,12 @@ from gateway.core.realtime.settings import RealtimeSettings
 
 @dataclass(slots=True)
 class Scene:
-    """The present moment of a session. *new_id* returns 20 characters that it never returned before."""
+    """The present moment of a session. *new_id* returns a new id of the kind it is given: item, resp, call or conv."""
 
     settings: RealtimeSettings
     config: SessionConfig
     now_ms: float
-    new_id: Callable[[], str]
+    new_id: Callable[[str], str]
     out: list[do.Command] = field(default_factory=list)
 
     def say(self, *commands: do.Command) -> None:

@@ -39,10 +39,10 @@ EXPIRED: Final = 1001
 
 
 class RealtimeSession:
-    """One client's session. *new_id* returns 20 letters and digits that it never returned before."""
+    """One client's session. *new_id* returns an id of the kind it is given ("item", "resp"…), each time another."""
 
     def __init__(
-        self, config: SessionConfig, settings: RealtimeSettings, now_ms: float, new_id: Callable[[], str]
+        self, config: SessionConfig, settings: RealtimeSettings, new_id: Callable[[str], str], now_ms: float
     ) -> None:
         scene = self._scene = Scene(settings, config, now_ms, new_id)
         self._conversation = Conversation(settings)
