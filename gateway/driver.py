@@ -16,6 +16,7 @@ from bus.frames import Frame, Header
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core import events as ev
+from gateway.core.session import EARLY_TURNS
 from gateway.errors import RefusedError
 from gateway.metrics import SESSIONS
 from gateway.places import Places
@@ -100,6 +101,7 @@ class Driver:
         self._vad_answered = False
         self._served = False  # by any vad, ever
         self._waterfall = Waterfall()
+        self._ended_early: set[int] = set()  # turns whose end came before their start, at most EARLY_TURNS
         self._received_us = 0
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -219,9 +221,12 @@ class Driver:
         turn_id = frame.header.turn_id
         newest_turn = self._core.newest_turn
         self._receive(ev.SpeechStarted(turn_id, said.at_sample, said.decided_at_sample))
-        if self._core.newest_turn != newest_turn and not self._places.take_asr(turn_id):
+        if self._core.newest_turn == newest_turn:
+            return
+        if turn_id not in self._ended_early and not self._places.take_asr(turn_id):
             # Told now, not when the transcript is overdue.
             self._receive(ev.TurnFailed(turn_id, f"asr: {self._none_for(ev.Role.ASR)}"))
+        self._ended_early = {turn for turn in self._ended_early if turn > turn_id}
 
     def _on_speech_stopped(self, frame: Frame) -> None:
         said = frame.speech_stopped
@@ -235,7 +240,7 @@ class Driver:
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
-        self._places.release_asr(frame.header.turn_id)
+        self._release_asr(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 
     def _on_text(self, frame: Frame) -> None:
@@ -282,12 +287,18 @@ class Driver:
                 if self._places.vad is None and not self._served:
                     self._connection.disconnect(f"{message}: vad", try_again=True)
             case pb.ASR:
-                places.release_asr(header.turn_id)
+                self._release_asr(header.turn_id)
                 self._receive(ev.TurnFailed(header.turn_id, f"asr: {message}"))
             case pb.LLM:
                 self._receive(ev.ResponseFailed(header.response_id, ev.Role.LLM, message))
             case pb.TTS:
                 self._receive(ev.ResponseFailed(header.response_id, ev.Role.TTS, message))
+
+    def _release_asr(self, turn_id: int) -> None:
+        """Give the place of a turn back that the recogniser has done with, or take none when its start comes."""
+        self._places.release_asr(turn_id)
+        if turn_id > self._core.newest_turn and len(self._ended_early) < EARLY_TURNS:
+            self._ended_early.add(turn_id)
 
     def _vad_failed(self, message: str) -> None:
         self._leave_vad()

@@ -10,6 +10,7 @@ from gateway.core import commands as do
 from gateway.core.events import Role
 from gateway.core.input import BLOCK_BYTES, IN_FLIGHT_MS
 from gateway.core.response import Status
+from gateway.core.session import Session
 from gateway.driver import UNRESPONSIVE_MS
 from gateway.errors import RefusedError
 from proto.v1 import speech_pb2 as pb
@@ -220,6 +221,28 @@ async def test_a_turn_that_the_recogniser_refuses_fails_and_the_session_goes_on(
     assert (await here.says(2, "hello")).header.turn_id == 2
 
 
+async def test_a_transcript_that_overtakes_the_start_of_its_turn_counts_and_leaves_no_place(here: World) -> None:
+    await here.opened()
+    here.asr.send(here.header(turn_id=1), transcript=pb.Transcript(text="hello"))
+    await until(lambda: here.driver._ended_early)
+    await here.begins_to_speak(1)
+    await here.client.next(do.TranscriptNotice)
+    assert here.places() == {"vad-1": ["audio"]}
+    here.stops_speaking(1)
+    assert (await here.llm.next("generation_request")).header.turn_id == 1
+
+
+async def test_a_refusal_that_overtakes_the_start_of_its_turn_counts_and_leaves_no_place(here: World) -> None:
+    await here.opened()
+    full = pb.AtCapacity(role=pb.ASR, retry_after_ms=60_000)
+    here.asr.send(here.header(turn_id=1), refusal=pb.Refusal(at_capacity=full))
+    await until(lambda: here.driver._ended_early)
+    await here.begins_to_speak(1)
+    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: at capacity"
+    assert here.places() == {"vad-1": ["audio"]}
+    assert here.link.pick(Role.ASR) is None
+
+
 async def test_a_turn_whose_recogniser_fails_starts_no_answer(here: World) -> None:
     await here.opened()
     await here.begins_to_speak(1)
@@ -335,7 +358,9 @@ async def test_a_vad_that_is_started_again_gets_what_the_old_one_had_not_used(he
     here.vad.answer(opened, audio_ack=pb.AudioAck())
     await here.driver.feed(SECOND)
     here.vad.answer(opened, audio_ack=pb.AudioAck(consumed_sample=10_000))
-    await until(lambda: here.driver._core._input.consumed_sample == 10_000)
+    core = here.driver._core
+    assert isinstance(core, Session)
+    await until(lambda: core._input.consumed_sample == 10_000)
     here.vad.restart()
     opened = await here.vad.next("session_open")
     assert (opened.session_open.at_sample, opened.session_open.first_turn_id) == (10_000, 1)
