@@ -67,9 +67,9 @@ class InputAudio:
         # A copy, because overlapping rows keep BLAS away.
         windows = np.ndarray((periods, self._width), line.dtype, line, 0, (self._down * size, size)).copy()
         sums = windows @ self._weights
-        np.rint(sums, sums)
-        np.minimum(sums, 32767, sums)  # np.clip takes three times as long
-        np.maximum(sums, -32768, sums)
+        np.rint(sums, out=sums)
+        np.minimum(sums, 32767, out=sums)  # np.clip takes three times as long
+        np.maximum(sums, -32768, out=sums)
         out: bytes = sums.astype("<i2").tobytes()
         return out
 

@@ -128,7 +128,10 @@ def _check_image(url: str, path: str) -> None:
 
 
 def item_object(item: Item, dialect: Dialect, audio_format: AudioFormat | None = None) -> Object:
-    """Return *item* on the wire; with its audio if *audio_format* says what it is in unless the part does, as far as a frame holds it."""
+    """Return *item* on the wire.
+
+    With *audio_format* (of parts that do not say theirs) its audio comes too, as far as a frame holds it.
+    """
     wire: Object = {"id": item.id, "object": "realtime.item", "type": item.type, "status": item.status}
     match item.type:
         case "message":
