@@ -17,6 +17,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup system run demo test lint check proto bench-bus clean
+.PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,11 +46,17 @@ demo: setup system ## the same, ask it a question by voice, write the answer to 
 test: $(VENV)/.test system ## pass the tests (ARGS="-k barge_in")
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-lint: $(VENV)/.check ## format, linter, types, layers, generated code
+lint: lint-format lint-code lint-types lint-layers lint-generated ## format, linter, types, layers, generated code
+
+lint-format: $(VENV)/.check
 	$(BIN)/ruff format --check .
+lint-code: $(VENV)/.check
 	$(BIN)/ruff check .
+lint-types: $(VENV)/.check
 	$(BIN)/mypy
+lint-layers: $(VENV)/.check
 	$(BIN)/lint-imports
+lint-generated: $(VENV)/.check
 	$(BIN)/python -m pytest -q tests/proto
 
 check: lint test ## everything that has to pass before a change is offered
