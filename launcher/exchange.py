@@ -139,7 +139,8 @@ class Exchange:
     @property
     def answered(self) -> bool:
         """Whether an answer was heard to its end."""
-        return recording.audible(bytes(self.pcm)) and (self.outcome.completed > 0 or not self._events)
+        whole = self.outcome.completed > 0 if self._events else not self.outcome.failures
+        return whole and recording.audible(bytes(self.pcm))
 
     # -- events -------------------------------------------------------------------------------------------------------
 

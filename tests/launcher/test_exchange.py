@@ -148,6 +148,14 @@ def test_silence_is_no_answer() -> None:
     assert not followed.exchange.answered
 
 
+def test_an_answer_that_was_cut_off_with_the_connection_is_none() -> None:
+    followed = Followed(events=False)
+    followed.take({}, 102.0)
+    assert followed.exchange.answered
+    followed.exchange.outcome.failures.append("the suite closed the connection")
+    assert not followed.exchange.answered
+
+
 def test_unknown_events_are_passed_over() -> None:
     followed = Followed()
     followed.take({"type": "of_the_future", "x": 1}, 101.0)
