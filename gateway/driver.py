@@ -106,6 +106,7 @@ class Driver:
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_s = 0.0
         self._closed = False
         self._log = log.bind(session=self.session_id)
         self._do: Commands = {
@@ -443,10 +444,11 @@ class Driver:
         if due_ms is None:
             return
         due_s = max(due_ms / 1000, self._loop.time())
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due_s:
-            return
         if self._timer is not None:
+            if self._timer_due_s <= due_s:
+                return
             self._timer.cancel()
+        self._timer_due_s = due_s  # uvloop's handles do not always know
         self._timer = self._loop.call_at(due_s, self._tick)
 
     def _tick(self) -> None:
