@@ -67,23 +67,31 @@ async def until_stopped(planned: Plan) -> int:
 def addresses(planned: Plan) -> list[str]:
     """Return lines that tell where clients find the suite, and what to try."""
     told = planned.settings
+    modes: set[str] = set(told.mode)
+    web = websocket_url(_shown(told.ws_host), told.ws_port)
+    http = web.replace("ws", "http", 1)
+    if getattr(told, "ssl_certfile", ""):
+        web, http = web.replace("ws", "wss", 1), http.replace("http", "https", 1)
     lines: list[str] = []
-    options: list[str] = []
-    if "websocket" in told.mode:
-        url = websocket_url(_shown(told.ws_host), told.ws_port)
-        lines.append(f"  WebSocket  {url}  16 kHz mono 16-bit pcm both ways; {url}/?events=1 tells what happens")
-        options.append("" if told.ws_port == _usual(planned, "ws_port") else f" --ws_port {told.ws_port}")
-    if "socket" in told.mode:
+    if "websocket" in modes:
+        lines.append(f"  WebSocket  {web}  16 kHz mono 16-bit pcm both ways; {web}/?events=1 tells what happens")
+    if "realtime" in modes:
+        lines.append(f"  Realtime   {web}/v1/realtime  base_url={http}/v1 for OpenAI's clients")
+    if "socket" in modes:
         lines.append(
             f"  TCP        speak to {_shown(told.recv_host)}:{told.recv_port}, "
             f"listen on {_shown(told.send_host)}:{told.send_port}  the same pcm"
         )
-        if "websocket" not in told.mode:
-            moved = [p for p in ("recv_port", "send_port") if getattr(told, p) != _usual(planned, p)]
-            options.append(" --mode socket" + "".join(f" --{p} {getattr(told, p)}" for p in moved))
-    if "websocket" in told.mode:
-        lines.append(f"  Health     http://{_shown(told.ws_host)}:{told.ws_port}/health")
-    return [*lines, "", f"Try it:  speech-to-speech say FILE.wav{options[0]}", "Ctrl-C stops everything.", ""]
+    if modes != {"socket"}:
+        lines.append(f"  Health     {http}/health")
+    if "websocket" in modes:
+        lines += ["", f"Try it:  speech-to-speech say FILE.wav{_moved(planned, 'ws_port')}"]
+    elif "socket" in modes:
+        lines += [
+            "",
+            f"Try it:  speech-to-speech say FILE.wav --mode socket{_moved(planned, 'recv_port', 'send_port')}",
+        ]
+    return [*lines, "Ctrl-C stops everything.", ""]
 
 
 def with_ports(planned: Plan) -> Plan:
@@ -124,6 +132,8 @@ def _shown(host: str) -> str:
     return "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
 
 
-def _usual(planned: Plan, port: str) -> int:
-    usual: int = type(planned.settings).model_fields[port].default
-    return usual
+def _moved(planned: Plan, *names: str) -> str:
+    """Return the flags that tell a client of those ports that are not the usual ones."""
+    usual = {name: field.default for name, field in type(planned.settings).model_fields.items()}
+    now = {name: getattr(planned.settings, name) for name in names}
+    return "".join(f" --{name} {port}" for name, port in now.items() if port != usual[name])

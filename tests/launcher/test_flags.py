@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bus.errors import ConfigurationError
+from gateway.settings import MODES
 from launcher import flags
 from launcher.errors import UsageError
 from launcher.parts import Plan
@@ -84,13 +85,16 @@ def test_no_promised_command_line_is_missing_above() -> None:
         "--mode socket,websocket",
         "--mode=socket,websocket",
         "--mode socket --mode websocket",
-        "",
     ],
 )
 def test_several_modes_can_be_written_in_every_way(line: str) -> None:
     plan = planned(line)
     assert plan.settings.mode == ["socket", "websocket"]
-    assert not line or "--mode=socket,websocket" in plan.gateway.args
+    assert "--mode=socket,websocket" in plan.gateway.args
+
+
+def test_without_a_word_all_modes_are_served() -> None:
+    assert planned("").settings.mode == list(MODES)
 
 
 def test_the_gateway_is_given_what_was_said_and_no_more() -> None:

@@ -22,7 +22,7 @@ def part(plan: Plan, name: str) -> Part:
         ("--ws_port 9000", ["ws://localhost:9000", "say FILE.wav --ws_port 9000"], []),
         ("--mode websocket", ["ws://localhost:8765"], ["12345"]),
         ("--mode socket --recv_port 5", ["say FILE.wav --mode socket --recv_port 5"], ["ws://", "--send_port"]),
-        ("--ws_host ::1", ["ws://[::1]:8765"], []),
+        ("--mode websocket --ws_host ::1", ["ws://[::1]:8765"], []),
     ],
 )
 def test_people_are_told_where_to_connect_and_what_to_try(
