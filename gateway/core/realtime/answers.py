@@ -58,7 +58,7 @@ class Answers:
         """Begin the response that the client asks for."""
         scene = self._scene
         if scene.config.type == "transcription":
-            scene.reject("invalid_value", "Transcription sessions make no responses.", event.event_id, "type")
+            scene.reject("invalid_value", "Transcription sessions make no responses.", event.event_id)
             return
         if event.in_conversation and self.active is not None:
             message = (

@@ -60,6 +60,7 @@ class Hearing:
         self._closing: list[Segment] = []  # committed, in order; each leaves when its text is known, or overdue
         self._of_turn: dict[int, Segment] = {}
         self._buffered_ms = 0.0
+        self._newest_used = 0
         self._cleared_sample = 0
         self._committed_ms = 0.0
         self._input_open = True
@@ -75,8 +76,8 @@ class Hearing:
 
     @property
     def newest_turn(self) -> int:
-        """The number of the turn that began last."""
-        return self._turns.newest
+        """The number of the turn that began last, of those that anything is made of."""
+        return self._newest_used
 
     @property
     def speaking(self) -> bool:
@@ -164,7 +165,8 @@ class Hearing:
             self._open = None
         self._watch.turn_ended()
         self._tape.forget_before(self._tape.end_ms)
-        self._scene.say(do.ClearAudio(at_sample))
+        if at_sample:
+            self._scene.say(do.ClearAudio(at_sample))
 
     def _flush(self) -> int:
         """Send what is short of a window; return the position that follows everything."""
@@ -228,7 +230,10 @@ class Hearing:
         if segment is None:
             self._drop(event.turn_id)
             return
+        self._newest_used = event.turn_id
         segment.turns[event.turn_id] = None
+        if segment.entry is not None:
+            segment.entry.turn_id = event.turn_id
         self._of_turn[event.turn_id] = segment
 
     def _segment_of(self, event: ev.SpeechStarted) -> Segment | None:
@@ -281,7 +286,9 @@ class Hearing:
         self._committed_ms = end_ms
         part = Part("input_audio", audio_ms=max(0.0, end_ms - segment.start_ms))
         item = Item(segment.item_id, "message", "user", parts=[part])
-        segment.entry = Entry(item, heard=None, audio=bytearray(audio), format=wire, turn_id=self._turns.newest)
+        segment.entry = Entry(
+            item, heard=None, audio=bytearray(audio), format=wire, turn_id=max(segment.turns, default=0)
+        )
         segment.end_sample = end_sample
         segment.stage = stage
         segment.transcribed = scene.config.transcription is not None
