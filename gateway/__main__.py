@@ -31,11 +31,12 @@ async def serve(settings: GatewaySettings) -> None:
     watching = asyncio.create_task(link.run())
     try:
         health = HealthServer(link.health, settings.health_host, settings.health_port)
-        if "websocket" in settings.mode:
+        web_modes = [mode for mode in settings.mode if mode != "socket"]
+        if web_modes:
             web = WebListener(link, settings)
             await web.start()
             listeners.append(web)
-            log.info("listening", mode="websocket", address=web.listening_on)
+            log.info("listening", mode=",".join(web_modes), address=web.listening_on)
         if "socket" in settings.mode:
             tcp = TcpListener(link, settings)
             await tcp.start()

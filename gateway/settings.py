@@ -7,8 +7,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bus.settings import GATEWAY_INBOX, ProcessSettings
 
-Mode = Literal["socket", "websocket"]
-MODES: Final[tuple[Mode, ...]] = ("socket", "websocket")
+Mode = Literal["socket", "websocket", "realtime"]
+MODES: Final[tuple[Mode, ...]] = ("socket", "websocket", "realtime")
 
 
 class SocketReceiverArguments(BaseModel):
@@ -32,10 +32,34 @@ class SocketSenderArguments(BaseModel):
 
 
 class WebSocketStreamerArguments(BaseModel):
-    """Where WebSocket clients come in (`--mode websocket`)."""
+    """Where WebSocket clients come in (`--mode websocket`, `--mode realtime`)."""
 
     ws_host: str = Field("0.0.0.0", description="address the WebSocket server binds to")
     ws_port: int = Field(8765, ge=0, le=65535, description="TCP port of the WebSocket server")
+
+
+class AdmissionSettings(BaseModel):
+    """Who may come in at `ws_port`, and for how long."""
+
+    api_keys: Annotated[list[str], NoDecode] = Field(
+        [], description="keys that WebSocket and HTTP clients must show one of, comma-separated; none: anybody may come"
+    )
+    api_keys_file: str = Field("", description="file of more keys, one a line; # begins a comment")
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="web pages whose scripts may connect (https://HOST), comma-separated; none: all may"
+    )
+    ssl_certfile: str = Field("", description="certificate chain (PEM); ws_port then speaks TLS only")
+    ssl_keyfile: str = Field("", description="private key of the certificate, if it is not in the same file")
+    session_minutes: float = Field(60.0, gt=0, description="longest life of a Realtime session")
+    beta_session_minutes: float = Field(30.0, gt=0, description="the same for clients of the beta dialect")
+    max_events_per_s: int = Field(1000, ge=10, description="a Realtime client's events are read no faster than this")
+
+    @field_validator("api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = ",".join(value)
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class TurnSettings(BaseModel):
@@ -62,14 +86,19 @@ class TurnSettings(BaseModel):
 
 
 class GatewaySettings(
-    ProcessSettings, TurnSettings, WebSocketStreamerArguments, SocketSenderArguments, SocketReceiverArguments
+    ProcessSettings,
+    TurnSettings,
+    AdmissionSettings,
+    WebSocketStreamerArguments,
+    SocketSenderArguments,
+    SocketReceiverArguments,
 ):
     """Everything the gateway can be told."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     mode: Annotated[list[Mode], NoDecode] = Field(
-        list(MODES), description="one or several of socket, websocket; comma-separated or repeated"
+        list(MODES), description="one or several of socket, websocket, realtime; comma-separated or repeated"
     )
     bind: str = Field(GATEWAY_INBOX, description="address of the inbox, tcp://HOST:PORT or ipc://PATH")
     health_port: int = Field(9100, ge=0, le=65535, description="port for health and metrics; 0: any free one")

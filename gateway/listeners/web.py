@@ -1,4 +1,4 @@
-"""The port `ws_port`: HTTP routes, and `--mode websocket` at `/` (raw pcm both ways).
+"""The port `ws_port`: HTTP routes, `--mode websocket` at `/` (raw pcm both ways), and the routes of `--mode realtime`.
 
 16 kHz mono s16le in binary messages of any size. Only clients that ask with `?events=1` get JSON text messages.
 """
@@ -22,10 +22,14 @@ from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.errors import RefusedError
+from gateway.listeners.admission import Admission, check_certificate, is_loopback
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.raw import end_all, open_session
+from gateway.listeners.realtime import RealtimeListener
+from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols import raw_events
 from gateway.protocols.pcm import SampleAligner
+from gateway.protocols.realtime.dialect import api_key
 from gateway.raw_driver import RawDriver
 from gateway.settings import GatewaySettings
 
@@ -102,6 +106,8 @@ class WebListener:
     def __init__(self, link: BusLink, settings: GatewaySettings) -> None:
         self._link = link
         self._settings = settings
+        self._admission = Admission(settings)
+        self._realtime = RealtimeListener(link, settings, self._admission)
         self._clients: set[WebSocketClient] = set()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -111,13 +117,19 @@ class WebListener:
         """Bind the address and serve.
 
         Raises:
-            ConfigurationError: the address is unknown or taken; names the flag to change.
+            ConfigurationError: the address is unknown or taken, or the certificate is of no use; names the flag to
+                change.
         """
+        check_certificate(self._settings)
         sock = _bind(self._settings.ws_host, self._settings.ws_port)
+        if not self._admission.wants_key and not is_loopback(self._settings.ws_host):
+            log.warning("anybody who reaches this port may talk here; set --api_keys", host=self._settings.ws_host)
         self.listening_on = "{}:{}".format(*sock.getsockname()[:2])
         routes: list[BaseRoute] = [Route("/health", self._health)]
         if "websocket" in self._settings.mode:
             routes.append(WebSocketRoute("/", self._converse))
+        if "realtime" in self._settings.mode:
+            routes += self._realtime.routes
         config = uvicorn.Config(
             Starlette(routes=routes),
             ws=_Protocol,
@@ -129,6 +141,8 @@ class WebListener:
             log_config=None,
             access_log=False,
             log_level="warning",  # we log sessions ourselves
+            ssl_certfile=self._settings.ssl_certfile or None,
+            ssl_keyfile=self._settings.ssl_keyfile or None,
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
@@ -138,6 +152,7 @@ class WebListener:
         """Say goodbye to every client and stop serving."""
         for client in list(self._clients):
             client.close(GOING_AWAY, "the server is stopping")
+        self._realtime.stop()
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
@@ -160,6 +175,9 @@ class WebListener:
         return JSONResponse(body, status_code=503 if problem else 200)
 
     async def _converse(self, websocket: WebSocket) -> None:
+        if not self._may_enter(websocket):
+            await websocket.close()  # before it is accepted: HTTP 403
+            return
         await websocket.accept()
         client = WebSocketClient(websocket, events=websocket.query_params.get("events") == "1")
         try:
@@ -181,6 +199,13 @@ class WebListener:
             driver.close()
             await end_all(tasks)
             await _close(websocket, client)
+
+    def _may_enter(self, websocket: WebSocket) -> bool:
+        origin_fits = self._admission.allows_origin(websocket.headers.get("origin"))
+        if origin_fits and self._admission.knows(api_key(websocket.headers, ())):
+            return True
+        SESSIONS_REFUSED.labels("invalid key" if origin_fits else "origin").inc()
+        return False
 
 
 async def _hear(websocket: WebSocket, client: WebSocketClient, driver: RawDriver) -> None:

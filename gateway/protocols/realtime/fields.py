@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, Literal
 
-from gateway.core.realtime.config import Json, ResponseConfig, SessionConfig, ToolChoice, Transcription
+from gateway.core.realtime.config import Json, ResponseConfig, SessionConfig, ToolChoice
 from gateway.protocols.realtime import values as v
 from gateway.protocols.realtime.checks import Object, an_object
 from gateway.protocols.realtime.dialect import Dialect
@@ -191,7 +191,7 @@ def update_session(config: SessionConfig, wire: Object, rules: Rules, path: str 
     response = replace(config.response, **homes["response"])
     changed = replace(config, **homes["session"], response=_settle_tools(response, found), extra=homes["extra"])
     if changed.type == "transcription" and changed.transcription is None:
-        changed = replace(changed, transcription=rules.defaults.transcription or Transcription())
+        changed = replace(changed, transcription=rules.transcription)
     return changed
 
 

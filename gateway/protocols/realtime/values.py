@@ -53,6 +53,8 @@ class Rules:
     """What a cleared setting goes back to."""
     voices: Collection[str] = field(default=())
     """Ids of the voices that are here, beside `ALIASES`."""
+    transcription: Transcription = field(default_factory=lambda: Transcription("default"))
+    """What transcripts are like where a client leaves it open."""
 
 
 Reader = Callable[[Any, str, Any, Rules], Any]
@@ -140,11 +142,6 @@ def read_voice(value: Any, path: str, _now: Any, rules: Rules) -> str:
     return str(value)
 
 
-def local_voice(name: str, voices: Collection[str]) -> str:
-    """Return the voice that *name* stands for here: itself, or the engine's own ("") for an alias."""
-    return name if name in voices else ""
-
-
 def write_voice(value: str, _dialect: Dialect) -> Json:
     """Return the voice; clients want a name also where none was chosen."""
     return value or DEFAULT_VOICE
@@ -195,7 +192,7 @@ def read_transcription(value: Any, path: str, now: Transcription | None, rules: 
             a_string(word, f"{path}.{key}[{i}]", MAX_NAME)
     if "delay" in told:
         a_word(told["delay"], f"{path}.delay", EFFORTS)
-    before = now or rules.defaults.transcription or Transcription()
+    before = now or rules.transcription
     return Transcription(told.get("model", before.model), told.get("language", ""), told.get("prompt", ""), told)
 
 
