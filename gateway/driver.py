@@ -125,7 +125,6 @@ class Driver:
             "audio_ack": self._on_audio_ack,
             "speech_started": self._on_speech_started,
             "speech_stopped": self._on_speech_stopped,
-            "partial_transcript": self._on_partial,
             "transcript": self._on_transcript,
             "text_delta": self._on_text,
             "synthesis_done": self._on_synthesis_done,
@@ -234,10 +233,6 @@ class Driver:
         self._waterfall = Waterfall()
         self._waterfall.add(frame.header)
         self._receive(ev.SpeechStopped(frame.header.turn_id, said.at_sample, said.decided_at_sample))
-
-    def _on_partial(self, frame: Frame) -> None:
-        said = frame.partial_transcript
-        self._receive(ev.PartialTranscript(frame.header.turn_id, said.stable + said.unstable))
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)

@@ -95,7 +95,11 @@ class RawDriver(Driver):
         }
 
     def _frames(self) -> Frames:
-        return {"generation_done": self._on_generation_done, "speech_out": self._on_speech}
+        return {
+            "partial_transcript": self._on_partial,
+            "generation_done": self._on_generation_done,
+            "speech_out": self._on_speech,
+        }
 
     def _endpointing(self) -> pb.Endpointing:
         return self._asked_endpointing
@@ -104,6 +108,11 @@ class RawDriver(Driver):
         return self._asked_recognition
 
     # -- frames -------------------------------------------------------------------------------------------------------
+
+    def _on_partial(self, frame: Frame) -> None:
+        said = frame.partial_transcript
+        words = " ".join(part for part in (said.stable.strip(), said.unstable.strip()) if part)
+        self._receive(ev.PartialTranscript(frame.header.turn_id, words))
 
     def _on_generation_done(self, frame: Frame) -> None:
         cut_off = frame.generation_done.reason in (

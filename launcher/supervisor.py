@@ -1,8 +1,7 @@
 """Keeps the processes of a suite running: starts them all at once, waits until they are ready, starts again what dies.
 
-Addresses are sockets in a private folder. Every start of a service gets a new one: what was sent to the process that
-died is not delivered to the one that takes its place. The gateway keeps its address, because services are told it once;
-it drops what is not for a session that it knows.
+Addresses are sockets in a private folder, and keep their names: a service that takes the place of one that died is known
+for its successor by its first announcement, and what was meant for the dead one is answered: it has no lease here.
 """
 
 import asyncio
@@ -141,7 +140,7 @@ class Supervisor:
         """Run *part* once, to its end."""
         port = self._health_port(part)
         child = await Child.start(
-            [*self._command(part), *self._addresses(part, start), f"--health_port={port}"],
+            [*self._command(part), *self._addresses(part), f"--health_port={port}"],
             lambda line: self._log(line if line.startswith("{") else f"{part.name} | {line}"),
             f"{part.module}: ",
         )
@@ -184,13 +183,13 @@ class Supervisor:
         self._ports[part.name] = port
         return port
 
-    def _addresses(self, part: Part, start: int) -> list[str]:
+    def _addresses(self, part: Part) -> list[str]:
         gateway = next((p for p in self._parts if p.role == GATEWAY), None)
         inbox = (gateway.bind if gateway is not None else "") or f"ipc://{self._folder}/{GATEWAY}"
         if part.role == GATEWAY:
             return [f"--bind={inbox}"]
         reached = inbox.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:")
-        return [f"--bind={part.bind or f'ipc://{self._folder}/{part.name}.{start}'}", f"--gateways={reached}"]
+        return [f"--bind={part.bind or f'ipc://{self._folder}/{part.name}'}", f"--gateways={reached}"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class Parrot:
     async def load(self) -> Description:
         return Description(engine="parrot", model="grey")
 
-    def opens(self, body: str, frame: Frame) -> bool:
+    def opens(self, body: str, frame: Frame) -> bool:  # noqa: ARG002 - the interface's
         return body == "generation_request"
 
     async def handle(self, job: Job) -> None:
