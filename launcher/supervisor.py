@@ -1,7 +1,7 @@
 """Keeps the processes of a suite running: starts them all at once, waits until they are ready, starts again what dies.
 
-Addresses are sockets in a private folder, and keep their names: a service that takes the place of one that died is known
-for its successor by its first announcement, and what was meant for the dead one is answered: it has no lease here.
+Addresses are sockets in a private folder, and keep their names: a service that takes the place of one that died is
+known for its successor by its first announcement, and what was meant for the dead one is answered: no lease here.
 """
 
 import asyncio
