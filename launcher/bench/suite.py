@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,15 +19,19 @@ from typing import Any, Final
 # Five Python processes on two busy cores.
 START_S: Final = 60.0
 STOP_S: Final = 10.0
+# Linux hands out 32768 to 60999 (ip_local_port_range); below 20000 well-known services listen.
+OUTSIDE_EPHEMERAL: Final = range(20_000, 32_000)
 # How much of the log an error shows.
 LOG_TAIL: Final = 3000
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port that nobody listens on now, and that the kernel will not give to somebody who asks for any."""
+    while True:
+        port = random.choice(OUTSIDE_EPHEMERAL)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class SuiteError(Exception):
@@ -65,10 +71,12 @@ class Suite:
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` of the gateway says, {} while it does not answer."""
-        url = f"http://127.0.0.1:{self.ws_port}/health"
+        tls = any(flag.startswith("--ssl_certfile") for flag in self._flags.get("gateway", ()))
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{self.ws_port}/health"
+        trusting = ssl._create_unverified_context() if tls else None  # noqa: S323, SLF001 - our own process
         with contextlib.suppress(OSError, ValueError):
             try:
-                with urllib.request.urlopen(url, timeout=5) as response:
+                with urllib.request.urlopen(url, timeout=5, context=trusting) as response:
                     return dict(json.load(response))
             except urllib.error.HTTPError as error:
                 return dict(json.load(error))
