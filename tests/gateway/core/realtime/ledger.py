@@ -78,6 +78,22 @@ class Ledger:
         if self._committed is not None:
             assert isinstance(command, tell.ItemAdded), f"{command} between committed and its item"
         match command:
+            case do.OpenInput() | do.CloseInput() | do.SendAudio() | do.CommitAudio() | do.ClearAudio():
+                self._check_input(command)
+            case do.CloseSession() | tell.SessionOver():
+                assert not self.running
+                self.closed = isinstance(command, do.CloseSession)
+            case do.UpdateInput() | do.CancelTurn() | do.Disconnect() | tell.Rejected() | tell.SessionUpdated():
+                pass
+            case do.Respond() | do.Grant() | do.CancelResponse() | do.EndResponse():
+                self._check_services(command)
+            case _:
+                self._check_notice(command)
+
+    def _check_input(
+        self, command: do.OpenInput | do.CloseInput | do.SendAudio | do.CommitAudio | do.ClearAudio
+    ) -> None:
+        match command:
             case do.OpenInput():
                 assert not self.input_open
                 self.input_open, self.at_sample = True, command.at_sample
@@ -88,15 +104,11 @@ class Ledger:
                 assert command.pcm
                 assert command.at_sample == self.at_sample, "a gap in the audio, or audio sent twice"
                 self.at_sample += len(command.pcm) // 2
-            case do.CommitAudio() | do.ClearAudio():
+            case _:
                 assert 0 < command.at_sample <= self.at_sample or not self.input_open
-            case do.CloseSession():
-                assert not self.running
-                self.closed = True
-            case do.UpdateInput() | do.CancelTurn() | do.Disconnect() | tell.Rejected() | tell.SessionUpdated():
-                pass
-            case tell.SessionOver():
-                assert not self.running
+
+    def _check_notice(self, command: do.Command) -> None:
+        match command:
             case tell.SpeechStarted() | tell.SpeechStopped() | tell.Committed() | tell.Cleared():
                 self._check_speech(command)
             case tell.TimeoutTriggered():
@@ -107,8 +119,6 @@ class Ledger:
                 self._check_transcription(command)
             case tell.ItemAdded() | tell.ItemDone() | tell.ItemRetrieved() | tell.ItemDeleted() | tell.ItemTruncated():
                 self._check_item(command)
-            case do.Respond() | do.Grant() | do.CancelResponse() | do.EndResponse():
-                self._check_services(command)
             case tell.ResponseCreated():
                 self._check_created(command.response)
             case tell.ResponseDone():

@@ -60,6 +60,8 @@ class Story:
         """Give the session *events* now; return what they led to."""
         commands: list[do.Command] = []
         for event in events:
+            if isinstance(event, ev.InputLost):
+                self.ledger.input_open = False
             before = self.session.config.turn_detection
             came = self.session.receive(event, self.now_ms)
             if before is not None and self.session.config.turn_detection is None:

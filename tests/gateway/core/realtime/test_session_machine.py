@@ -242,7 +242,6 @@ class Conversation(RuleBasedStateMachine):
     @rule(chance=st.integers(0, 3))
     def vad_is_lost(self, chance: int) -> None:
         if chance == 0:
-            self.story.ledger.input_open = False
             self._tell(ev.InputLost("vad: gone"))
 
     @rule()
