@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.listeners.web import WebListener
+from tests.gateway.services import until
 from tests.gateway.suite import Suite, suite, told, tone
 from tests.support.bus import PATIENCE_S
 
@@ -77,7 +82,7 @@ async def ask(listener: WebListener, path: str, body: Any = None, key: str = "")
     def request() -> tuple[int, dict[str, Any]]:
         sent = None if body is None else (body if isinstance(body, bytes) else json.dumps(body).encode())
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        url = urllib.request.Request(f"http://{listener.listening_on}{path}", sent, headers)  # noqa: S310 - http
+        url = urllib.request.Request(f"http://{listener.listening_on}{path}", sent, headers)
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310 - the same
                 return answer.status, json.load(answer)
@@ -88,7 +93,7 @@ async def ask(listener: WebListener, path: str, body: Any = None, key: str = "")
     return await asyncio.to_thread(request)
 
 
-# -- coming in ----------------------------------------------------------------------------------------------------------
+# -- coming in --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -143,7 +148,7 @@ async def test_unknown_calls_are_refused(listener: WebListener) -> None:
     assert (event["error"]["param"], code) == ("call_id", 3000)
 
 
-# -- who may come in ----------------------------------------------------------------------------------------------------
+# -- who may come in --------------------------------------------------------------------------------------------------
 
 KEY = {"Authorization": "Bearer sk-2"}
 
@@ -195,12 +200,15 @@ async def test_only_pages_that_are_allowed_may_connect(here: Suite) -> None:
     [
         (
             "/v1/realtime/client_secrets",
-            {"expires_after": {"anchor": "created_at", "seconds": 60}, "session": {"type": "realtime", "instructions": "Sing."}},
+            {
+                "expires_after": {"anchor": "created_at", "seconds": 60},
+                "session": {"type": "realtime", "instructions": "Sing."},
+            },
             {},
         ),
         ("/v1/realtime/sessions", {"instructions": "Sing.", "modalities": ["text"]}, BETA),
     ],
-)  # fmt: skip
+)
 async def test_an_ephemeral_key_carries_its_session(
     here: Suite, path: str, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
@@ -245,7 +253,7 @@ async def test_models_are_listed(listener: WebListener) -> None:
     assert {"id", "object", "created", "owned_by"} == set(answer["data"][0])
 
 
-# -- conversations ------------------------------------------------------------------------------------------------------
+# -- conversations ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("headers", [{}, BETA], ids=["ga", "beta"])
@@ -282,7 +290,50 @@ async def test_frames_as_large_as_the_longest_audio_are_taken(listener: WebListe
     assert event["error"]["param"] == "audio"
 
 
-# -- limits -------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """Return the files of a certificate for this machine and of its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    certfile, keyfile = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([openssl, *made, *names, "-keyout", keyfile, "-out", certfile], check=True, capture_output=True)
+    return certfile, keyfile
+
+
+async def test_the_whole_port_can_speak_tls(here: Suite, certificate: tuple[str, str]) -> None:
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    async with listening(here, ssl_certfile=certificate[0], ssl_keyfile=certificate[1]) as listener:
+        for path, kind in (("/v1/realtime", "session.created"), ("/?events=1", "session")):
+            url = f"wss://{listener.listening_on}{path}"
+            async with connect(url, proxy=None, ssl=trusting) as client:
+                assert (await told_next(client))["type"] == kind
+
+
+@pytest.mark.parametrize("beta", [False, True], ids=["ga", "beta"])
+async def test_the_openai_package_holds_a_conversation(listener: WebListener, beta: bool) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.AsyncOpenAI(api_key="not-needed", websocket_base_url=f"ws://{listener.listening_on}/v1")
+    async with client, (client.beta if beta else client).realtime.connect(model="model_name") as connection:
+        kind = {} if beta else {"type": "realtime"}
+        await connection.session.update(session={"instructions": "Be kind.", **kind})
+        await connection.conversation.item.create(
+            item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "7"}]}
+        )
+        await connection.response.create()
+        kinds = []
+        async with asyncio.timeout(PATIENCE_S):
+            async for event in connection:
+                kinds.append(event.type)
+                if event.type == "response.done":
+                    break
+    assert event.response.status == "completed"
+    assert ("response.audio.delta" if beta else "response.output_audio.delta") in kinds
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
 
 
 async def test_no_room_means_come_again_later(here: Suite) -> None:
@@ -327,9 +378,7 @@ async def test_a_client_that_leaves_gives_its_place_back(here: Suite) -> None:
         async with dial(listener) as client:
             await told_next(client)
             assert here.link.sessions == 1
-        async with asyncio.timeout(PATIENCE_S):
-            while here.link.sessions:
-                await asyncio.sleep(0.01)
+        await until(lambda: not here.link.sessions)
 
 
 async def test_without_realtime_its_routes_are_not_there(here: Suite) -> None:

@@ -1,5 +1,7 @@
 """Audio of Realtime clients: G.711, rates."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,7 +92,7 @@ def test_any_splitting_gives_the_same_samples(form: AudioFormat, cuts: list[int]
     whole = InputAudio(form).push(raw)
     ends = [0, *sorted(cuts), 3000]
     parts = InputAudio(form)
-    assert b"".join(parts.push(raw[a * size : b * size]) for a, b in zip(ends, ends[1:], strict=False)) == whole
+    assert b"".join(parts.push(raw[a * size : b * size]) for a, b in pairwise(ends)) == whole
 
 
 def test_full_scale_does_not_wrap_around() -> None:
