@@ -7,6 +7,7 @@ import secrets
 import ssl
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +64,7 @@ class Admission:
         """Return a key for sessions like *config*, and when it ends in Unix seconds."""
         key, expires_at = EPHEMERAL + secrets.token_hex(16), int(time.time()) + seconds
         now = time.time()
-        for digest, minted in list(self._minted.items())[:8]:  # a few each time keep up with what is added
+        for digest, minted in list(islice(self._minted.items(), 8)):  # a few each time keep up with what is added
             if minted.expires_at <= now:
                 del self._minted[digest]
         if len(self._minted) >= MINTED_AT_MOST:
