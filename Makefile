@@ -69,6 +69,7 @@ bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) build *.egg-info reply.wav .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf tests/e2e/realtime/agents-js/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- stamps: what was installed, and from what ------------------------------------------------------------------------

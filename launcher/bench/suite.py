@@ -76,7 +76,7 @@ class Suite:
         trusting = ssl._create_unverified_context() if tls else None  # noqa: S323, SLF001 - our own process
         with contextlib.suppress(OSError, ValueError):
             try:
-                with urllib.request.urlopen(url, timeout=5, context=trusting) as response:
+                with urllib.request.urlopen(url, timeout=5, context=trusting) as response:  # noqa: S310 - http(s) only
                     return dict(json.load(response))
             except urllib.error.HTTPError as error:
                 return dict(json.load(error))
