@@ -16,8 +16,8 @@ from tests.support.bus import PATIENCE_S
 
 DOCS: Final = Path(__file__).parents[3] / "docs" / "realtime.md"
 
-# A tone stands for an utterance: it is heard as "tone 440" and answered by a voice of 440 Hz. An answer takes a third
-# of its length to be spoken: long ones can be interrupted, short ones keep nobody waiting. A declared `look_up` is called.
+# A tone stands for an utterance: it is heard as "tone 440" and answered by a voice of 440 Hz. Speaking an answer takes
+# a third of its length: long ones can be interrupted, short ones keep nobody waiting. A declared `look_up` is called.
 SCRIPT: Final = {
     "asr": ["--canary"],
     "llm": ["--call_tool", "look_up", "--call_arguments", '{"city": "Paris"}'],
