@@ -122,11 +122,6 @@ class Conversation:
         """Return the id of the item before *entry*, None if it is the first."""
         return next((one.item.id for one, two in pairwise(self._entries) if two is entry), None)
 
-    @property
-    def last_id(self) -> str | None:
-        """The id of the last item."""
-        return self._entries[-1].item.id if self._entries else None
-
     def remove(self, entry: Entry) -> None:
         """Forget an item."""
         self._entries.remove(entry)

@@ -40,3 +40,13 @@ def test_what_was_heard_is_estimated_by_time_where_the_tts_does_not_say() -> Non
     entry = Entry(Item("a", "message", "assistant", parts=[part]), heard="one two three", produced_ms=1300)
     entry.cut(750)
     assert (entry.heard, part.text, part.audio_ms) == ("one two", None, 750)
+
+
+def test_audio_of_items_that_are_removed_makes_room() -> None:
+    conversation = Conversation(RealtimeSettings(kept_audio_bytes=250))
+    first, second = heard("a", 100), heard("b", 100)
+    conversation.add(first)
+    conversation.add(second)
+    conversation.remove(first)
+    conversation.add(heard("c", 150))
+    assert [len(entry.audio) for entry in conversation.entries] == [100, 150]

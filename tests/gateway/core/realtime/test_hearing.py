@@ -236,3 +236,33 @@ def test_whatever_happens_ends_the_waiting_for_an_idle_user(what: str) -> None:
 
 def test_nobody_is_idle_before_the_first_answer() -> None:
     assert told(Story(IDLE).sends(20_000)) == []
+
+
+def test_a_commit_at_the_end_of_the_audio_is_told_to_the_next_vad_last() -> None:
+    story = Story(MANUAL)
+    story.appends(320)
+    story.tell(client.CommitInput(), ev.InputLost("vad: gone"))
+    commands = story.tell(ev.InputFound())
+    assert commands[-1] == do.CommitAudio(5120)
+
+
+def test_audio_of_an_item_that_is_given_up_is_not_taken_for_the_next_one() -> None:
+    story = Story(MANUAL)
+    story.appends(320)
+    story.tell(ev.SpeechStarted(1, 0, 0), client.CommitInput(), ev.InputLost("vad: gone"))
+    commands = story.tell(ev.InputFound())
+    assert one(do.ClearAudio, commands).at_sample == 5120
+    assert one(do.CancelTurn, story.tell(ev.SpeechStarted(2, 0, 0))).turn_id == 2
+    story.commits(3, "yes")
+    story.responds()
+    assert story.context() == ["user: yes"]
+
+
+def test_a_vad_that_is_still_busy_is_waited_for_before_a_commit_is_taken_for_silence() -> None:
+    story = Story(TRANSCRIBED)
+    story.appends(2000)
+    story.tell(client.CommitInput())
+    story.wait(SETTINGS.settle_ms - 100)
+    story.tell(ev.AudioConsumed(16_000))
+    assert told(story.wait(SETTINGS.settle_ms - 100)) == []
+    assert told(story.tell(ev.AudioConsumed(32_000))) == ["TranscriptionCompleted"]

@@ -207,6 +207,15 @@ def test_an_answer_that_may_not_be_interrupted_goes_on_and_the_next_one_waits_fo
     assert story.ledger.active is None
 
 
+def test_an_answer_that_waits_is_forgotten_when_the_user_interrupts() -> None:
+    story = Story(SessionConfig(turn_detection=TurnDetection(interrupt_response=False)))
+    story.says(1, "tell me a story")
+    story.says(2, "about a king")
+    story.detects(interrupt_response=True)
+    assert told(story.starts_speaking(3)) == ["SpeechStarted", "ResponseDone"]
+    assert story.ledger.active is None
+
+
 def test_speech_after_the_end_of_an_answer_cancels_nothing_and_truncate_still_works() -> None:
     story = Story()
     story.says(1, "hello")
