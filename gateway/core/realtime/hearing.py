@@ -21,7 +21,8 @@ from gateway.core.realtime.items import Item, Part
 from gateway.core.realtime.scene import Scene
 from gateway.core.realtime.segment import Segment, Stage
 from gateway.core.realtime.tape import ClientClock, Tape
-from gateway.core.turn import Turns, TurnState
+from gateway.core.realtime.transcripts import Transcripts
+from gateway.core.turn import TurnState
 from gateway.core.watch import Watch
 
 # The least that can be committed (the protocol's).
@@ -52,22 +53,25 @@ class Hearing:
         self._interrupt = interrupt
         self._answer = answer
         self._input = InputAudio()
-        self._turns = Turns()
+        self._texts = Transcripts(scene)
+        self._turns = self._texts.turns
         self._watch = Watch(scene.now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         wire = scene.config.input_format
         self._tape = Tape(wire.ms(1) ** -1, wire.bytes_per_sample, settings.buffer_ms)
         self._open: Segment | None = None
-        self._closing: list[Segment] = []  # committed, in order; each leaves when its text is known, or overdue
-        self._of_turn: dict[int, Segment] = {}
         self._buffered_ms = 0.0
         self._newest_used = 0
-        self._cleared_sample = 0
         self._committed_ms = 0.0
         self._input_open = True
         self._clock = ClientClock()
         self.heard_audio = False
 
     # -- what the session asks ----------------------------------------------------------------------------------------
+
+    @property
+    def texts(self) -> Transcripts:
+        """What hears of the asr."""
+        return self._texts
 
     @property
     def full(self) -> bool:
@@ -93,7 +97,7 @@ class Hearing:
     def quiet(self) -> bool:
         """Whether all that was said has its text."""
         spoken = self._open is None or (not self._detects and self._turns.state is not TurnState.SPEAKING)
-        return spoken and not self._closing and self._input.caught_up
+        return spoken and not self._texts.closing and self._input.caught_up
 
     @property
     def _detects(self) -> bool:
@@ -149,7 +153,7 @@ class Hearing:
         self._scene.say(do.CommitAudio(end_sample))
         passed = self._input.consumed_sample >= end_sample
         self._close(segment, end_sample, self._tape.end_ms, Stage.SETTLED if passed else Stage.COMMITTED)
-        self._finish_if_known(segment)
+        self._texts.finish_if_known(segment)
 
     def clear(self) -> None:
         """Forget the audio that is not an item yet."""
@@ -159,9 +163,9 @@ class Hearing:
     def _forget(self) -> None:
         at_sample = self._flush()
         self._buffered_ms = 0.0
-        self._cleared_sample = at_sample
+        self._texts.dead_sample = at_sample
         if self._open is not None:
-            self._drop_turns(self._open)
+            self._texts.drop_turns(self._open)
             self._open = None
         self._watch.turn_ended()
         self._tape.forget_before(self._tape.end_ms)
@@ -195,9 +199,9 @@ class Hearing:
     def consumed(self, event: ev.AudioConsumed) -> None:
         """Note what the vad has used."""
         self._used(event.at_sample)
-        for segment in self._closing[:]:
+        for segment in self._texts.closing[:]:
             if segment.end_sample <= self._input.consumed_sample:
-                self._settle(segment)
+                self._texts.settle(segment)
 
     def _used(self, at_sample: int) -> None:
         if at_sample <= self._input.consumed_sample:
@@ -208,7 +212,7 @@ class Hearing:
             self._watch.client_held_up(self._scene.now_ms)
         self._watch.vad_owes_nothing()
         self._expect_use()
-        for segment in self._closing:
+        for segment in self._texts.closing:
             if segment.settle_due_ms is not None:
                 segment.settle_due_ms = self._scene.now_ms + self._scene.settings.settle_ms
 
@@ -228,21 +232,18 @@ class Hearing:
         self._turns.receive(event)
         segment = self._segment_of(event)
         if segment is None:
-            self._drop(event.turn_id)
+            self._texts.drop(event.turn_id)
             return
         self._newest_used = event.turn_id
-        segment.turns[event.turn_id] = None
-        if segment.entry is not None:
-            segment.entry.turn_id = event.turn_id
-        self._of_turn[event.turn_id] = segment
+        self._texts.begin(event.turn_id, segment)
 
     def _segment_of(self, event: ev.SpeechStarted) -> Segment | None:
-        for segment in self._closing[:]:
+        for segment in self._texts.closing[:]:
             if segment.stage is Stage.COMMITTED:
                 if _begins_before(event, segment.end_sample):
                     return segment
-                self._settle(segment)
-        if _begins_before(event, self._cleared_sample):
+                self._texts.settle(segment)
+        if _begins_before(event, self._texts.dead_sample):
             return None
         if self._open is None:
             self._open = Segment(self._new_item_id(), to_ms(event.at_sample))
@@ -258,14 +259,14 @@ class Hearing:
         self._used(event.decided_at_sample)
         self._watch.turn_ended()
         self._turns.receive(event)
-        segment = self._of_turn.get(event.turn_id)
+        segment = self._texts.of_turn.get(event.turn_id)
         if segment is None:
             return
         if segment.stage is Stage.OPEN:
             if self._detects:
                 self._end_speech(segment, event.at_sample)
         elif event.decided_at_sample >= segment.end_sample:
-            self._settle(segment)
+            self._texts.settle(segment)
 
     def _end_speech(self, segment: Segment, at_sample: int) -> None:
         end_ms = max(to_ms(at_sample), int(segment.start_ms))
@@ -274,7 +275,7 @@ class Hearing:
         self._close(segment, at_sample, end_ms, Stage.SETTLED)
         if segment.entry is not None:
             self._answer(segment.entry)
-        self._finish_if_known(segment)
+        self._texts.finish_if_known(segment)
 
     def _close(self, segment: Segment, end_sample: int, end_ms: float, stage: Stage) -> None:
         """Make *segment* an item."""
@@ -295,14 +296,14 @@ class Hearing:
         segment.due_ms = scene.now_ms + scene.settings.transcript_timeout_ms
         if stage is Stage.COMMITTED and (self._detects or segment.turns):
             segment.settle_due_ms = scene.now_ms + scene.settings.settle_ms
-        self._closing.append(segment)
+        self._texts.await_text(segment)
         previous = self._conversation.add(segment.entry)
         scene.say(
             tell.Committed(item.id, previous),
             tell.ItemAdded(segment.entry.view(), previous),
             tell.ItemDone(segment.entry.view(), previous),
         )
-        self._tell_partial(segment)
+        self._texts.tell_partial(segment)
 
     def commit_silence(self, idle_ms: float) -> None:
         """Make an item of the time in which an idle user said nothing."""
@@ -312,97 +313,10 @@ class Hearing:
         segment = Segment(self._new_item_id(), start_ms)
         scene.say(tell.TimeoutTriggered(segment.item_id, self._clock.told(start_ms), self._clock.told(end_ms)))
         self._close(segment, self._input.at_sample, end_ms, Stage.SETTLED)
-        self._finish(segment)
+        self._texts.finish(segment)
         if segment.entry is not None:
             segment.entry.heard = SILENCE
             self._answer(segment.entry)
-
-    # -- the asr ------------------------------------------------------------------------------------------------------
-
-    def partial_transcript(self, event: ev.PartialTranscript) -> None:
-        """Tell what has been understood so far."""
-        segment = self._of_turn.get(event.turn_id)
-        if segment is None or not self._turns.awaits(event.turn_id):
-            return
-        segment.partials[event.turn_id] = event.text
-        self._tell_partial(segment)
-
-    def _tell_partial(self, segment: Segment) -> None:
-        entry = segment.entry
-        if entry is None or entry.deleted or not segment.transcribed or segment.failed:
-            return
-        text = segment.partial
-        if len(text) > len(segment.told) and text.startswith(segment.told):
-            self._scene.say(tell.TranscriptionDelta(segment.item_id, text[len(segment.told) :]))
-            segment.told = text
-
-    def transcript(self, event: ev.Transcript) -> None:
-        """Note a turn's text."""
-        if not self._turns.expects(event):
-            return
-        self._turns.receive(event)
-        segment = self._of_turn.get(event.turn_id)
-        if segment is not None:
-            segment.turns[event.turn_id] = event.text
-            self._finish_if_known(segment)
-
-    def turn_failed(self, event: ev.TurnFailed) -> None:
-        """Note that a turn will have no text."""
-        if not self._turns.expects(event):
-            return
-        self._turns.receive(event)
-        segment = self._of_turn.get(event.turn_id)
-        if segment is not None:
-            segment.turns[event.turn_id] = ""
-            segment.failed = event.message
-            self._finish_if_known(segment)
-
-    def _settle(self, segment: Segment) -> None:
-        if segment.stage is Stage.COMMITTED:
-            segment.stage = Stage.SETTLED
-        segment.settle_due_ms = None
-        self._finish_if_known(segment)
-
-    def _finish_if_known(self, segment: Segment) -> None:
-        known = segment.stage is Stage.SETTLED and not segment.awaits
-        if segment.stage in (Stage.COMMITTED, Stage.SETTLED) and (known or segment.failed):
-            self._finish(segment)
-
-    def _finish(self, segment: Segment) -> None:
-        """Give the item its text, or say that it has none."""
-        segment.stage = Stage.DONE
-        self._closing.remove(segment)
-        self._drop_turns(segment)
-        if segment.failed:
-            self._cleared_sample = max(self._cleared_sample, segment.end_sample)  # a new vad may hear it again
-        entry = segment.entry
-        if entry is None or entry.deleted:
-            return
-        part = entry.item.parts[0]
-        if segment.failed:
-            entry.failed = segment.failed
-            if segment.transcribed:
-                self._scene.say(tell.TranscriptionFailed(segment.item_id, segment.failed))
-            return
-        entry.heard = segment.text
-        if segment.transcribed:
-            part.text = segment.text
-            seconds = round(part.audio_ms / 1000, 3)
-            self._scene.say(tell.TranscriptionCompleted(segment.item_id, segment.text, seconds))
-
-    def _drop_turns(self, segment: Segment) -> None:
-        """Stop recognising what nobody waits for any more."""
-        for turn_id, text in segment.turns.items():
-            self._of_turn.pop(turn_id, None)
-            if text is None:
-                self._drop(turn_id)
-                segment.turns[turn_id] = ""
-
-    def _drop(self, turn_id: int) -> None:
-        self._scene.say(do.CancelTurn(turn_id))
-        for over in (ev.SpeechStopped(turn_id, 0, 0), ev.TurnFailed(turn_id, "")):
-            if self._turns.expects(over):
-                self._turns.receive(over)
 
     # -- what goes wrong, and time ------------------------------------------------------------------------------------
 
@@ -417,7 +331,7 @@ class Hearing:
         open_at_vad = self._turns.state is TurnState.SPEAKING
         awaited = open_at_vad and self._turns.awaits(newest)
         self._turns.receive(event)
-        segment = self._of_turn.get(newest)
+        segment = self._texts.of_turn.get(newest)
         if segment is not None and open_at_vad:
             if awaited:
                 self._scene.say(do.CancelTurn(newest))
@@ -427,7 +341,7 @@ class Hearing:
             self._open.failed = event.message
             self._end_speech(self._open, self._input.consumed_sample)
         elif segment is not None:
-            self._finish_if_known(segment)
+            self._texts.finish_if_known(segment)
 
     def found(self) -> None:
         """Go on with a new vad: it gets what the old one has not used."""
@@ -438,9 +352,9 @@ class Hearing:
         at_sample = again[0][0] if again else self._input.at_sample
         self._scene.say(do.OpenInput(at_sample, first_turn_id=self._turns.newest + 1))
         marks: list[do.CommitAudio | do.ClearAudio] = [
-            do.CommitAudio(segment.end_sample) for segment in self._closing if segment.stage is Stage.COMMITTED
+            do.CommitAudio(segment.end_sample) for segment in self._texts.closing if segment.stage is Stage.COMMITTED
         ]
-        marks.append(do.ClearAudio(self._cleared_sample))
+        marks.append(do.ClearAudio(self._texts.dead_sample))
         marks = [mark for mark in marks if mark.at_sample > at_sample]
         marks.sort(key=lambda mark: mark.at_sample)
         for position, block in again:
@@ -455,8 +369,9 @@ class Hearing:
         times = [self._watch.vad_due_ms] if self._watch.vad_due_ms is not None else []
         if self._starves:
             times.append(self._watch.starving_at_ms)
-        for segment in self._closing:
-            times += [due_ms for due_ms in (segment.due_ms, segment.settle_due_ms) if due_ms is not None]
+        text_due_ms = self._texts.next_tick_ms()
+        if text_due_ms is not None:
+            times.append(text_due_ms)
         return min(times, default=None)
 
     @property
@@ -472,12 +387,7 @@ class Hearing:
         if vad_due_ms is not None and now_ms >= vad_due_ms:
             self._scene.say(do.CloseInput())
             self.lost(ev.InputLost("vad: nothing came in time"))
-        for segment in self._closing[:]:
-            if segment.due_ms is not None and now_ms >= segment.due_ms:
-                segment.failed = segment.failed or "asr: no transcript came in time"
-                self._finish_if_known(segment)
-            elif segment.settle_due_ms is not None and now_ms >= segment.settle_due_ms:
-                self._settle(segment)
+        self._texts.tick()
 
     def _starve(self) -> None:
         """Give the vad the silence that a client which stopped sending would have sent."""

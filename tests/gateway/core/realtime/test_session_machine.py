@@ -171,7 +171,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(back=st.sampled_from([0, 0, 4800, 16_000]))
     def vad_hears_a_turn_begin(self, back: int) -> None:
-        self.turns = max(self.turns, self.story.session._hearing._turns.newest) + 1
+        self.turns = max(self.turns, self.story.session._hearing.texts.turns.newest) + 1
         at = max(0, self.story.sent_samples - back)
         self.pool.append(ev.SpeechStarted(self.turns, max(0, at - 4800), at))
 
@@ -306,7 +306,7 @@ class Conversation(RuleBasedStateMachine):
             assert session.next_tick_ms() is None
             assert session.response_ids == ()
             assert ledger.speaking is None
-            assert not session._hearing._closing
+            assert not session._hearing.texts.closing
             assert not any(entry.pending for entry in session.conversation.entries)
             self._tell(ev.ClientGone())
         assert ledger.closed
