@@ -43,6 +43,7 @@ def _install(npm: str) -> str:
     if stamp.exists() and stamp.read_text() == wanted:
         return ""
     command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    command += ["--prefer-offline", "--fetch-retries=1"]
     try:
         done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     except subprocess.TimeoutExpired:

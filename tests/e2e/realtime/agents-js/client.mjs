@@ -24,16 +24,18 @@ const agent = new RealtimeAgent({
 });
 const session = new RealtimeSession(agent, { transport: "websocket" });
 
-let waiting = [];
 const told = [];
+let waiting = [];
 function tell(event) {
   told.push(event);
   print(event);
-  waiting = waiting.filter(([matches, resolve]) => !(matches(event) && (resolve(event), true)));
+  waiting = waiting.filter(([happened, resolve]) => !(told.some(happened) && (resolve(), true)));
 }
-// The next event that matches. Ask before doing what brings it about.
-const next = (matches) => new Promise((resolve) => waiting.push([matches, resolve]));
-const server = (name) => next((event) => event.from === "server" && event.name === name);
+// Wait for what may have happened already: several events can come in one go.
+const until = (happened) =>
+  told.some(happened) ? Promise.resolve() : new Promise((resolve) => waiting.push([happened, resolve]));
+const named = (name) => until((event) => event.name === name);
+const answered = (status = "completed") => until((event) => event.name === "response.done" && event.status === status);
 
 const audio = [];
 session.on("audio", ({ data }) => audio.push(Buffer.from(data)));
@@ -44,7 +46,8 @@ session.on("agent_tool_end", (_context, _agent, { name }, result) =>
 session.on("error", ({ error }) => tell({ from: "session", name: "error", error: String(error?.message ?? error), details: error }));
 session.on("transport_event", (event) => {
   const { type: name, response, transcript, item, audio_end_ms } = event;
-  tell({ from: "server", name, status: response?.status, reason: response?.status_details?.reason, transcript, item: item?.type, audio_end_ms });
+  const { status, status_details, output } = response ?? {};
+  tell({ from: "server", name, status, reason: status_details?.reason, output: output?.[0]?.type, transcript, item: item?.type, audio_end_ms });
 });
 
 // A tone of *hz* stands for an utterance; silence ends it.
@@ -57,36 +60,31 @@ async function say(hz, seconds = 0.6, silence = 1.2) {
   }
 }
 
-const answered = () => next((event) => event.name === "response.done" && event.status === "completed");
-const retrieved = () => server("conversation.item.retrieved");
-
 const scenarios = {
   async spoken() {
-    const all = Promise.all([answered(), retrieved()]);
     await say(440);
-    await all;
+    await named("conversation.item.retrieved");
+    await answered();
   },
   async tool() {
-    // The call is one response, what is said of its result another.
-    const all = server("response.output_audio_transcript.done").then(answered);
     await say(440);
-    await all;
+    // The call is one response, what is said of its result another.
+    await named("response.output_audio_transcript.done");
+    await until((event) => event.name === "response.done" && event.output === "message");
   },
   async barge_in() {
-    const voice = next((event) => event.name === "response.output_audio.delta");
     session.sendMessage(`tone 600 ${"and so on ".repeat(50)}`);
-    await voice;
+    await named("response.output_audio.delta");
     await sleep(200);
-    const cut = Promise.all([server("conversation.item.truncated"), next((event) => event.status === "cancelled")]);
-    const all = cut.then(answered);
     await say(880);
-    await all;
+    await named("conversation.item.truncated");
+    await answered("cancelled");
+    await answered();
   },
 };
 
-const updated = server("session.updated");
 await session.connect({ apiKey: "not-needed", url });
-await updated;
+await named("session.updated");
 await scenarios[scenario]();
 await sleep(200); // errors in answer to the last thing that the client sent
 const history = session.history.map(({ type, role, status, content }) => ({ type, role, status, content: content?.map(({ type, transcript, text }) => ({ type, transcript, text })) }));
