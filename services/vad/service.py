@@ -115,6 +115,9 @@ class VadHandler:
             self._timer = self._timer or self._loop.call_later(wait_s, self._step)
         else:
             self._stepping = True
+            if self._timer is not None:  # two steps at a time would write over each other's windows
+                self._timer.cancel()
+                self._timer = None
             self._loop.call_soon(self._step)  # after the frames that came together with this one
 
     def _step(self) -> None:
