@@ -6,7 +6,7 @@ Keys of an event that are not known are ignored; unknown keys inside sessions, r
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -37,9 +37,10 @@ APPEND: Final = "input_audio_buffer.append"
 PIECE_MS: Final = 1000
 
 
-class _Append(msgspec.Struct, tag=APPEND, gc=False):
+class _Append(msgspec.Struct, gc=False):
     """The event that nearly all frames hold, base64 included: read by one pass in C."""
 
+    type: Literal["input_audio_buffer.append"]  # no tag: msgspec takes objects that have none
     audio: bytes
     event_id: str | None = None
 
