@@ -5,6 +5,8 @@ from typing import Final
 
 # Stretches of silence remembered one by one; positions before them are no longer asked for.
 REMEMBERED: Final = 64
+# Pieces shorter than this grow: each costs some 50 bytes of its own. Clients send 960 bytes and more at a time.
+LEAST_PIECE: Final = 512
 
 
 class Tape:
@@ -15,7 +17,9 @@ class Tape:
 
     def __init__(self, bytes_per_ms: float, sample_bytes: int, most_ms: float) -> None:
         self._most_ms = most_ms
-        self._held = bytearray()
+        self._held: deque[bytes] = deque()  # as it came: an append copies nothing
+        self._skipped = 0  # bytes of the first piece that are forgotten
+        self._bytes = 0  # held, without them
         self._start_ms = 0.0
         self._end_ms = 0.0
         self._bytes_per_ms = bytes_per_ms
@@ -34,13 +38,18 @@ class Tape:
     def use_format(self, bytes_per_ms: float, sample_bytes: int) -> None:
         """Take another format from now on. What was held is forgotten."""
         self._held.clear()
+        self._skipped = self._bytes = 0
         self._start_ms = self._end_ms
         self._bytes_per_ms = bytes_per_ms
         self._sample_bytes = sample_bytes
 
     def append(self, audio: bytes) -> None:
         """Append audio."""
-        self._held += audio
+        if self._held and len(self._held[-1]) < LEAST_PIECE:
+            self._held[-1] += audio
+        else:
+            self._held.append(audio)
+        self._bytes += len(audio)
         self._end_ms += len(audio) / self._bytes_per_ms
         if self._end_ms - self._start_ms > self._most_ms:
             self.forget_before(self._end_ms - self._most_ms)
@@ -49,16 +58,28 @@ class Tape:
         """Forget what lies before."""
         size = self._size(place_ms)
         if size > 0:
-            del self._held[:size]
+            self._bytes -= size
+            self._skipped += size
+            while self._held and self._skipped >= len(self._held[0]):
+                self._skipped -= len(self._held.popleft())
             self._start_ms += size / self._bytes_per_ms
 
     def read(self, start_ms: float, end_ms: float) -> bytes:
         """Return what is held between two places."""
-        return bytes(self._held[self._size(start_ms) : self._size(end_ms)])
+        begin, end = self._size(start_ms) + self._skipped, self._size(end_ms) + self._skipped
+        pieces: list[bytes] = []
+        for piece in self._held:
+            if end <= 0:
+                break
+            if begin < len(piece):
+                pieces.append(piece[max(begin, 0) : end])
+            begin -= len(piece)
+            end -= len(piece)
+        return b"".join(pieces)
 
     def _size(self, place_ms: float) -> int:
         samples = round((place_ms - self._start_ms) * self._bytes_per_ms / self._sample_bytes)
-        return max(0, min(samples * self._sample_bytes, len(self._held)))
+        return max(0, min(samples * self._sample_bytes, self._bytes))
 
 
 class ClientClock:

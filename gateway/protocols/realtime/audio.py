@@ -20,6 +20,8 @@ PCM_RATES: Final = (8_000, 16_000, 24_000, 32_000, 48_000)
 HALF_MS: Final = 1
 KAISER_BETA: Final = 5.65  # 60 dB in the stop band
 FRACTION_BITS: Final = 15
+# Periods computed together where there are so many; one by one they cost three times as much.
+GROUP: Final = 8
 
 
 def from_wire(raw: bytes, form: AudioFormat) -> Samples:
@@ -50,6 +52,7 @@ class InputAudio:
         divisor = int(np.gcd(form.rate, SERVICE_RATE))
         self._up, self._down = SERVICE_RATE // divisor, form.rate // divisor
         self._weights = _weights(self._up, self._down, form.rate)
+        self._grouped = _grouped(self._up, self._down, form.rate)
         self._width = len(self._weights)
         self._held: npt.NDArray[np.float64] = np.zeros(self._width - self._down)
 
@@ -63,15 +66,34 @@ class InputAudio:
         self._held = line[periods * self._down :]
         if not periods:
             return b""
-        size = line.itemsize
-        # A copy, because overlapping rows keep BLAS away.
-        windows = np.ndarray((periods, self._width), line.dtype, line, 0, (self._down * size, size)).copy()
-        sums = windows @ self._weights
+        groups, single = divmod(periods, GROUP)
+        sums = _sums(line, groups, self._down * GROUP, self._grouped)
+        if single:
+            rest = _sums(line[groups * GROUP * self._down :], single, self._down, self._weights)
+            sums = np.concatenate((sums, rest))
         np.rint(sums, out=sums)
         np.minimum(sums, 32767, out=sums)  # np.clip takes three times as long
         np.maximum(sums, -32768, out=sums)
         out: bytes = sums.astype("<i2").tobytes()
         return out
+
+
+def _sums(line: npt.NDArray[np.float64], rows: int, step: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    """Return the outputs of *rows* windows of *line*, each *step* samples behind the one before."""
+    size = line.itemsize
+    # A copy, because overlapping rows keep BLAS away.
+    windows = np.ndarray((rows, len(weights)), line.dtype, line, 0, (step * size, size)).copy()
+    return (windows @ weights).ravel()
+
+
+@cache
+def _grouped(up: int, down: int, rate: int) -> npt.NDArray[np.float64]:
+    """Return the filter of `GROUP` periods: windows overlap less, so an eighth of the memory is written for them."""
+    one = _weights(up, down, rate)
+    grouped = np.zeros((len(one) + (GROUP - 1) * down, GROUP * up))
+    for period in range(GROUP):
+        grouped[period * down : period * down + len(one), period * up : (period + 1) * up] = one
+    return grouped
 
 
 @cache
