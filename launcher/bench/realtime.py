@@ -9,12 +9,15 @@ themselves is printed, and the latencies count for nothing where that is much.
 """
 
 import argparse
+import json
 import multiprocessing
 import sys
 import urllib.request
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import soxr
@@ -73,46 +76,64 @@ def measure(suite: Suite, sessions: int, script: Script, generators: int) -> tup
         TimeoutError: a generator did not do its part in time.
     """
     used = {part: [usage(suite.processes[part].pid)] for part in PARTS}
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for place in range(generators):
-        ours, theirs = context.Pipe()
-        numbers = range(place, sessions, generators)
-        process = context.Process(target=run, args=(theirs, suite.ws_port, numbers, sessions, script), daemon=True)
-        process.start()
-        theirs.close()
-        pipes.append(ours)
-        processes.append(process)
+    load = Load(suite.ws_port, sessions, script, generators)
 
     def sample() -> None:
         for part in PARTS:
             used[part].append(usage(suite.processes[part].pid))
 
-    def hear(seconds: float) -> list[object]:
+    findings = Findings()
+    try:
+        load.hear(PATIENCE_S)
+        sample()
+        load.say("go")
+        load.hear(script.ticks * TICK_MS / 1000 + PATIENCE_S)
+        sample()
+        for found in load.hear(PATIENCE_S):
+            findings.add(found)
+    finally:
+        load.stop()
+    return findings, used
+
+
+class Load:
+    """The processes that the clients run in."""
+
+    def __init__(self, port: int, sessions: int, script: Script, generators: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for place in range(generators):
+            ours, theirs = context.Pipe()
+            numbers = range(place, sessions, generators)
+            process = context.Process(target=run, args=(theirs, port, numbers, sessions, script), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def say(self, word: str) -> None:
+        """Let all go on."""
+        for pipe in self._pipes:
+            pipe.send(word)
+
+    def hear(self, seconds: float) -> list[Any]:
+        """Return what each says next.
+
+        Raises:
+            TimeoutError: one says nothing.
+        """
         said = []
-        for pipe in pipes:
+        for pipe in self._pipes:
             if not pipe.poll(seconds):
                 raise TimeoutError("a load generator says nothing")
             said.append(pipe.recv())
         return said
 
-    findings = Findings()
-    try:
-        hear(PATIENCE_S)
-        sample()
-        for pipe in pipes:
-            pipe.send("go")
-        hear(script.ticks * TICK_MS / 1000 + PATIENCE_S)
-        sample()
-        for found in hear(PATIENCE_S):
-            assert isinstance(found, Findings)  # noqa: S101 - it is what `run` ends with
-            findings.add(found)
-        for process in processes:
-            process.join(PATIENCE_S)
-    finally:
-        for process in processes:
+    def stop(self) -> None:
+        """End those that have not ended by themselves."""
+        for process in self._processes:
+            process.join(1.0)
             process.kill()
-    return findings, used
 
 
 def waterfall(port: int) -> str:
@@ -128,6 +149,13 @@ def waterfall(port: int) -> str:
             stage = label.partition('"')[2].rstrip('"}') or "all"
             shown.append(f"{stage} {float(total) / count * 1000:.1f}")
     return ", ".join(shown)
+
+
+def warnings(log: Path) -> str:
+    """Return which warnings and errors the suite logged, and how often."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    events = Counter(line.get("event", "") for line in lines if line.get("level") not in ("info", "debug"))
+    return ", ".join(f"{event} ({times})" for event, times in events.most_common())
 
 
 def spread(values: Sequence[float]) -> str:
@@ -155,7 +183,9 @@ def report(found: Findings, used: dict[str, list[Usage]], sessions: int, seconds
     if found.cut:
         print(f"  {found.cut} connections ended by themselves")
     if found.lags and np.percentile(found.lags, 99) > MAX_LAG_MS:
-        print(f"  VOID: the clients themselves were later than {MAX_LAG_MS:g} ms (p99); the latencies count for nothing")
+        print(
+            f"  VOID: the clients themselves were later than {MAX_LAG_MS:g} ms (p99); the latencies count for nothing"
+        )
 
 
 def main() -> int:
@@ -174,12 +204,17 @@ def main() -> int:
     flags = {part: ["--capacity", room] for part in PARTS if part != "gateway"}
     flags["gateway"] = ["--max_sessions", room, "--health_port", str(health_port)]
     print(describe("numpy", "websockets", "uvicorn"), flush=True)
-    print(f"{options.sessions} sessions for {options.seconds:g} s, a turn every {TURN_MS / 1000:g} s, vad {options.vad}")
+    print(
+        f"{options.sessions} sessions for {options.seconds:g} s, a turn every {TURN_MS / 1000:g} s, vad {options.vad}"
+    )
     with running_suite(engines={"vad": options.vad}, flags=flags) as suite:
         found, used = measure(suite, options.sessions, script, options.generators)
         stages = waterfall(health_port)
+        warned = warnings(suite.log)
     report(found, used, options.sessions, options.seconds)
     print(f"  by the gateway, mean ms: {stages}")
+    if warned:
+        print(f"  logged: {warned}")
     return 0 if found.answered == found.expected and not found.cut else 1
 
 

@@ -20,8 +20,8 @@ TURN_MS: Final = 7_000
 TURN_TICKS: Final = TURN_MS // TICK_MS
 # What follows a client's last words: the silence that ends the turn, and some.
 TAIL_TICKS: Final = 2_000 // TICK_MS
-# The gateway's `silence_duration_ms`.
-SILENCE_MS: Final = 500
+# The vad looks at windows of 32 ms, so it ends a turn so long after `silence_duration_ms` (500), and says so.
+ROUNDED_MS: Final = -500 % 32
 CONNECT_S: Final = 20.0
 CONNECTED_AT_ONCE: Final = 20
 START_S: Final = 0.5
@@ -33,7 +33,11 @@ REQUEST: Final = (
     "GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+# RFC 6455, 5.2: opcodes, the shortest head of a frame, and the first of the lengths that mean that it follows.
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+LEAST_HEAD: Final = 2
+TWO_BYTES: Final = 126
+HUGE: Final = 1 << 62
 
 AUDIO: Final = b'{"type":"response.output_audio.delta"'
 STOPPED: Final = b'{"type":"input_audio_buffer.speech_stopped"'
@@ -46,10 +50,10 @@ END_KEY: Final = b'"audio_end_ms":'
 def frame(opcode: int, payload: bytes) -> bytes:
     """Return a client's frame. The masking key is 0, which leaves the payload as it is."""
     size = len(payload)
-    if size < 126:  # RFC 6455, 5.2: lengths up to here stand in the second byte
+    if size < TWO_BYTES:
         head = bytes((0x80 | opcode, 0x80 | size))
     else:
-        head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
+        head = bytes((0x80 | opcode, 0x80 | TWO_BYTES)) + size.to_bytes(2, "big")
     return head + bytes(4) + payload
 
 
@@ -126,21 +130,27 @@ class Client(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.ready = loop.create_future()
         self.spoken = loop.create_future()
+        self.answered = loop.create_future()
+        """Done when every turn has its answer."""
+
+    def itself(self) -> "Client":
+        """Return the client: a factory of protocols, of one."""
+        return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the WebSocket."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         port = transport.get_extra_info("peername")[1]
         self.transport.write(REQUEST.format(port=port).encode())
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface's
         """Note that nothing more comes."""
         self.transport = None
-        for waiting in (self.ready, self.spoken):
+        if not self.spoken.done():
+            self._findings.cut += 1
+        for waiting in (self.ready, self.spoken, self.answered):
             if not waiting.done():
-                self._findings.cut += 1
                 waiting.set_result(None)
-                break
 
     def speak(self, start_s: float) -> None:
         """Send all there is to send, beginning at *start_s* (monotonic)."""
@@ -157,11 +167,6 @@ class Client(asyncio.Protocol):
         self._findings.answered += answered
         self._findings.more += sum(self._answers.values()) - answered
         return answered
-
-    @property
-    def settled(self) -> bool:
-        """Whether every turn has its answer."""
-        return self.transport is None or all(self._answers.get(turn) for turn in range(self._turns))
 
     def _tick(self) -> None:
         if self.transport is None:
@@ -193,11 +198,11 @@ class Client(asyncio.Protocol):
             del buffer[: end + 4]
             self.ready.set_result(None)
         at = 0
-        while len(buffer) - at >= 2:  # RFC 6455, 5.2; servers do not mask
-            size, head = buffer[at + 1], 2
-            if size >= 126:
-                head = 4 if size == 126 else 10
-                size = int.from_bytes(buffer[at + 2 : at + head], "big") if len(buffer) - at >= head else 1 << 62
+        while len(buffer) - at >= LEAST_HEAD:  # servers do not mask
+            size, head = buffer[at + 1], LEAST_HEAD
+            if size >= TWO_BYTES:
+                head += 2 if size == TWO_BYTES else 8
+                size = int.from_bytes(buffer[at + LEAST_HEAD : at + head], "big") if len(buffer) - at >= head else HUGE
             if len(buffer) - at < head + size:
                 break
             begin = at + head
@@ -222,13 +227,15 @@ class Client(asyncio.Protocol):
             if buffer.find(COMPLETED, begin, end) >= 0 and self._answering >= 0:
                 self._answers[self._answering] = self._answers.get(self._answering, 0) + 1
             self._answering = -1
+            if not self.answered.done() and all(turn in self._answers for turn in range(self._turns)):
+                self.answered.set_result(None)
         elif buffer.startswith(ERROR, begin):
             self._error(bytes(buffer[begin:end]))
 
     def _stopped(self, event: bytes) -> None:
         """Find the append whose samples completed the silence that ended the turn."""
         end_ms = int(event.partition(END_KEY)[2].split(b"}")[0].split(b",")[0])
-        tick = min(-(-(end_ms + SILENCE_MS) // TICK_MS), len(self._sent_s)) - 1
+        tick = min(-(-(end_ms - ROUNDED_MS) // TICK_MS), len(self._sent_s)) - 1
         self._awaiting = (end_ms // TICK_MS - self._phase) // TURN_TICKS, self._sent_s[tick]
 
     def _error(self, what: bytes) -> None:
@@ -243,7 +250,7 @@ async def _run(parent: Connection, port: int, numbers: Sequence[int], of: int, s
     for start in range(0, len(clients), CONNECTED_AT_ONCE):
         group = clients[start : start + CONNECTED_AT_ONCE]
         async with asyncio.timeout(CONNECT_S):
-            await asyncio.gather(*(loop.create_connection(lambda c=client: c, "127.0.0.1", port) for client in group))
+            await asyncio.gather(*(loop.create_connection(client.itself, "127.0.0.1", port) for client in group))
             await asyncio.gather(*(client.ready for client in group))
     parent.send("connected")
     await asyncio.to_thread(parent.recv)
@@ -254,9 +261,7 @@ async def _run(parent: Connection, port: int, numbers: Sequence[int], of: int, s
     await asyncio.gather(*(client.spoken for client in clients))
     findings.cpu_ms = (time.process_time() - cpu_s) * 1000
     parent.send("spoken")
-    grace_until_s = time.monotonic() + GRACE_S
-    while time.monotonic() < grace_until_s and not all(client.settled for client in clients):
-        await asyncio.sleep(0.05)
+    await asyncio.wait([client.answered for client in clients], timeout=GRACE_S)
     for client in clients:
         client.close()
     parent.send(findings)
