@@ -1,11 +1,22 @@
 """What all tests share."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
+
+# How long Hypothesis looks: quick and always the same by default, long with HYPOTHESIS_PROFILE=deep. No example fails
+# because a busy machine is slow.
+PATIENT = [HealthCheck.too_slow]
+settings.register_profile(
+    "quick", max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=PATIENT
+)
+settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=PATIENT, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
