@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+import time
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from services.vad import service as vad
 from services.vad.engine import Floats, Rows
 from services.vad.engines import energy, silero
 from services.vad.service import VadHandler
+from services.vad.session import Session
 from tests.support.bus import PATIENCE_S, FakeGateway, serving
 
 W = 512
@@ -254,6 +256,24 @@ async def test_a_session_closed_while_the_engine_hears_it_leaves_no_trace(monkey
         await engine.open_after_all_came(served)
         assert (await served[0].next("speech_started")).header.session_id == "kept"
         assert of(served, "closed", "speech_started") == []
+
+
+async def test_a_step_that_was_put_off_gives_way_to_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both would write their windows to the same place, while the engine reads them there.
+    steps = []
+    monkeypatch.setattr(vad, "FEW", -1)
+    handler = VadHandler(energy.Engine(energy.Settings()))
+    monkeypatch.setattr(handler, "_step", lambda: steps.append("step"))
+    handler._loop = asyncio.get_running_loop()
+    handler._began_at = handler._loop.time()
+    session = cast("Session", object())
+    handler._due.append(session)
+    handler._schedule()
+    time.sleep(2 * vad.PACE_S)  # noqa: ASYNC251 - the timer is due before the loop comes to what follows
+    handler._due.extend([session] * vad.ENOUGH)
+    handler._schedule()
+    await asyncio.sleep(2 * vad.PACE_S)
+    assert steps == ["step"]
 
 
 @pytest.mark.parametrize("kind", ["noise", "dc", "clipping"])
