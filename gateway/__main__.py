@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
+from typing import Final
 
 import structlog
 import uvloop
@@ -19,6 +20,9 @@ from gateway.listeners.web import WebListener
 from gateway.settings import GatewaySettings, join_modes
 
 log = structlog.get_logger(__name__)
+
+# Objects made before the newest are looked through for cycles; Python's own 700 cost 5 % of the time at 100 sessions.
+GARBAGE: Final = 10_000
 
 
 async def serve(settings: GatewaySettings) -> None:
@@ -43,7 +47,10 @@ async def serve(settings: GatewaySettings) -> None:
             await tcp.start()
             listeners.append(tcp)
             log.info("listening", mode="socket", receiving=tcp.receiving_on, sending=tcp.sending_on)
-        gc.freeze()  # what is here now stays: to look through it took a tenth of a second whenever it was done
+        # What is here now stays: to look through it took a tenth of a second whenever it was done. And next to nothing
+        # that a frame leaves behind is a cycle.
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
         await stop.wait()
         log.info("stopping", sessions=link.sessions)
     finally:
