@@ -171,6 +171,7 @@ def report(found: Findings, used: dict[str, list[Usage]], sessions: int, seconds
     lost = found.expected - found.answered
     print(f"  turns        {found.expected} expected, {found.answered} answered, {lost} lost, {found.more} split")
     print(f"  own latency  {spread(found.latencies)}   (asked for: p95 at most {LATENCY_P95_MS} ms)")
+    print(f"   from window {spread(found.window_latencies)}   (without the wait for the append that fills it)")
     print(f"  generator    lag {spread(found.lags)}; {found.cpu_ms / sessions / seconds:.2f} ms CPU per session-second")
     for part, (idle, begin, end) in used.items():
         each = (end.cpu_ms - begin.cpu_ms) / sessions / seconds

@@ -94,6 +94,8 @@ class Findings:
     cut: int = 0
     """Connections that ended by themselves."""
     latencies: list[float] = field(default_factory=list)
+    window_latencies: list[float] = field(default_factory=list)
+    """From the append that completed the vad's window: often the one behind that which completed the silence."""
     lags: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     cpu_ms: float = 0.0
@@ -105,6 +107,7 @@ class Findings:
         self.more += other.more
         self.cut += other.cut
         self.latencies += other.latencies
+        self.window_latencies += other.window_latencies
         self.lags += other.lags
         self.errors += other.errors
         self.cpu_ms += other.cpu_ms
@@ -124,7 +127,8 @@ class Client(asyncio.Protocol):
         self._upgraded = False
         self._start_s = 0.0
         self._sent_s: list[float] = []
-        self._awaiting: tuple[int, float] | None = None  # the turn, and when the append that ended it was sent
+        # The turn, and when the appends were sent that completed the silence, and the vad's window.
+        self._awaiting: tuple[int, float, float] | None = None
         self._answering = -1
         self._answers: dict[int, int] = {}
         self.transport: asyncio.Transport | None = None
@@ -218,9 +222,10 @@ class Client(asyncio.Protocol):
     def _text(self, buffer: bytearray, begin: int, end: int, now_s: float) -> None:
         if buffer.startswith(AUDIO, begin):
             if self._awaiting is not None:
-                self._answering, sent_s = self._awaiting
+                self._answering, silence_s, window_s = self._awaiting
                 self._awaiting = None
-                self._findings.latencies.append((now_s - sent_s) * 1000)
+                self._findings.latencies.append((now_s - silence_s) * 1000)
+                self._findings.window_latencies.append((now_s - window_s) * 1000)
         elif buffer.startswith(STOPPED, begin):
             self._stopped(bytes(buffer[begin:end]))
         elif buffer.startswith(DONE, begin):
@@ -235,8 +240,9 @@ class Client(asyncio.Protocol):
     def _stopped(self, event: bytes) -> None:
         """Find the append whose samples completed the silence that ended the turn."""
         end_ms = int(event.partition(END_KEY)[2].split(b"}")[0].split(b",")[0])
-        tick = min(-(-(end_ms - ROUNDED_MS) // TICK_MS), len(self._sent_s)) - 1
-        self._awaiting = (end_ms // TICK_MS - self._phase) // TURN_TICKS, self._sent_s[tick]
+        silence, window = (min(-(-at_ms // TICK_MS), len(self._sent_s)) - 1 for at_ms in (end_ms - ROUNDED_MS, end_ms))
+        turn = (end_ms // TICK_MS - self._phase) // TURN_TICKS
+        self._awaiting = turn, self._sent_s[silence], self._sent_s[window]
 
     def _error(self, what: bytes) -> None:
         if len(self._findings.errors) < KEPT_ERRORS:

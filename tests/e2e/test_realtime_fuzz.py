@@ -28,7 +28,7 @@ from tests.support.sound import silence, tone
 Event = dict[str, Any]
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-CI_EXAMPLES: Final = 90
+CI_EXAMPLES: Final = 300
 MAX_EVENT_ID: Final = 512
 # Refused by this name; nothing else that is sent has such an event_id.
 BARRIER: Final = "barrier_"
