@@ -16,7 +16,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test lint check proto bench-bus clean
+.PHONY: help setup system run demo test lint check proto bench-bus bench-barge-in bench-realtime clean
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
 help: ## list these targets
@@ -66,6 +66,12 @@ proto: $(VENV)/.check ## make proto/v1/speech_pb2.py and .pyi anew from speech.p
 
 bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
 	$(BIN)/python -m launcher.bench.bus $(ARGS)
+
+bench-barge-in: setup ## how fast an interruption silences the voice
+	$(BIN)/python -m launcher.bench.barge_in $(ARGS)
+
+bench-realtime: setup ## a hundred Realtime sessions at once: latency, CPU, memory
+	$(BIN)/python -m launcher.bench.realtime $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) build *.egg-info reply.wav .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
