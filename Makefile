@@ -10,13 +10,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --prefer
 # The engines that need no download but their package. Silero declares torch, which we do not need: see its file.
 ENGINES := services/asr/requirements/pocketsphinx.txt services/tts/requirements/flite.txt \
            services/tts/requirements/espeak-ng.txt
+# Those that are heavy or need a model, and what tests them.
+HEAVY := services/asr/requirements/faster-whisper.txt
+ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper
 NO_DEPS := services/vad/requirements/silero.txt
 # What apt gives: the better of the two embedded voices.
 HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test lint check proto bench-bus bench-barge-in bench-realtime clean
+.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime clean
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
 help: ## list these targets
@@ -45,6 +48,9 @@ demo: setup system ## the same, ask it a question by voice, write the answer to 
 
 test: $(VENV)/.test system ## pass the tests (ARGS="-k barge_in")
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+test-engines: $(VENV)/.engines ## install the heavy engines and pass their tests, which are skipped without them
+	$(BIN)/python -m pytest -q -n 2 $(ENGINE_TESTS) $(ARGS)
 
 lint: lint-format lint-code lint-types lint-layers lint-generated ## format, linter, types, layers, generated code
 
@@ -96,6 +102,11 @@ $(VENV)/.setup: pyproject.toml $(ENGINES) $(NO_DEPS) | $(BIN)/python
 
 $(VENV)/.test: $(VENV)/.setup
 	@$(PIP) -e '.[gateway,launcher,test]'
+	@touch $@
+
+$(VENV)/.engines: $(VENV)/.test $(HEAVY)
+	@echo "installing heavy engines into $(VENV)"
+	@$(PIP) $(HEAVY:%=-r %)
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -30,6 +30,15 @@ def speech() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """Return the folder of small model folders, or skip the test where it is missing."""
+    folder = SHARED / "models"
+    if not folder.is_dir():
+        pytest.skip(f"no models beside the project ({folder.name})")
+    return folder
+
+
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test on the loop that the processes run on."""
     return {"uvloop": uvloop.new_event_loop}

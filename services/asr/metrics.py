@@ -15,3 +15,10 @@ REAL_TIME_FACTOR = Histogram(
 )
 TURNS_WAITING = Gauge("speech_asr_turns_waiting", "Turns that wait for a worker.")
 WORKERS_LOST = Counter("speech_asr_workers_lost_total", "Workers that died or had to be killed.")
+BATCH_WINDOWS = Histogram(
+    "speech_asr_batch_windows",
+    "Windows of audio that were decoded in one batch, by kind.",
+    ["kind"],
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
+BATCHES_SPLIT = Counter("speech_asr_batches_split_total", "Batches that failed and were tried again in halves.")
