@@ -3,17 +3,19 @@
 # ruff: noqa: S106 - these tokens are words
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 
 from services.llm.engine import Author, Done, Engine, Message, Reason, Request, Text
-from services.llm.engines import responder, scripted
+from services.llm.engines import openai, responder, scripted
 from tests.services.llm.asking import ask, talk
+from tests.support.openai_stub import shared_stub
 
 ENGINES: dict[str, Callable[[], Engine]] = {
+    "openai": lambda: openai.Engine(openai.Settings(base_url=shared_stub().base_url)),
     "responder": lambda: responder.Engine(responder.Settings()),
     "scripted": lambda: scripted.Engine(scripted.Settings(reply="I heard {text}, and that is all of it.")),
 }
@@ -24,10 +26,11 @@ SLOW: dict[str, Callable[[], Engine]] = {
 
 
 @pytest.fixture(params=ENGINES)
-async def engine(request: pytest.FixtureRequest) -> Engine:
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     engine = ENGINES[request.param]()
     await engine.load()
-    return engine
+    yield engine
+    await engine.stop()
 
 
 REQUESTS = [

@@ -9,6 +9,7 @@ import pytest
 from bus import engines
 from bus.errors import ConfigurationError, InvalidRequestError
 from services.tts.engine import Engine
+from tests.support.openai_stub import shared_stub
 
 PACKAGE = "services.tts.engines"
 TEXT = "Hello there, this is a test."
@@ -17,7 +18,8 @@ TEXT = "Hello there, this is a test."
 @pytest.fixture(scope="module", params=engines.names(PACKAGE))
 def engine(request: pytest.FixtureRequest) -> Engine:
     module: Any = engines.find(PACKAGE, request.param)
-    made: Engine = module.Engine(module.Settings())
+    settings = {"base_url": shared_stub().base_url, "voices": "alloy,nova"} if request.param == "openai" else {}
+    made: Engine = module.Engine(module.Settings(**settings))
     try:
         made.load()
     except ConfigurationError as error:
