@@ -42,7 +42,12 @@ class Turn:
         self._pcm += pcm
 
     async def partial(self) -> str:
-        """Return the text of what is here; whoever asks meanwhile gets the same answer, of the newest audio."""
+        """Return the text of what is here; whoever asks meanwhile gets the same answer, of the newest audio.
+
+        Raises:
+            EngineError: the window could not be decoded, or the turn is over.
+        """
+        self._check()
         window = self._window(partial=True)
         ticket = self._partial
         if ticket is None or ticket.answer.done():
@@ -66,11 +71,11 @@ class Turn:
         """
         if self._partial is not None:
             self._scheduler.drop(self._partial)
+        self._check()
         while self._begin < len(self._pcm):
-            if self._over:
-                raise EngineError("the turn is over")
             self._final = self._scheduler.ask(self._window(partial=False))
             found = await _answer(self._final)
+            self._check()
             if found is not None:
                 self._settle(self._final.window, found)
         text = _joined(self._settled)
@@ -82,11 +87,16 @@ class Turn:
         )
 
     def cancel(self) -> None:
-        """Leave the scheduler."""
+        """Leave the scheduler, forget the audio."""
         self._over = True
+        self._pcm.clear()
         for ticket in (self._partial, self._final):
             if ticket is not None:
                 self._scheduler.drop(ticket)
+
+    def _check(self) -> None:
+        if self._over:
+            raise EngineError("the turn is over")
 
     @property
     def _language(self) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 import csv
-from collections.abc import AsyncIterator
+import json
+import threading
+from collections.abc import AsyncIterator, Sequence
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from services.asr.engine import Recognised, Request
 from services.asr.engines.faster_whisper import Engine, Settings
 from services.asr.service import Recognition
 from services.asr.whisper import loading
+from services.asr.whisper.guards import Decoded
 from services.asr.whisper.model import Model
 from services.asr.whisper.window import Window, samples_of
-from tests.services.asr.turns import Speaker, recording
-from tests.support.bus import serving
+from tests.services.asr.turns import Speaker, recording, until
+from tests.support.bus import PATIENCE_S, serving
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed (make test-engines installs it)")
 
@@ -185,15 +188,26 @@ async def test_partials_come_and_their_stable_part_only_grows(
 
 
 async def test_a_cancelled_turn_is_unanswered_and_the_next_one_is(
-    settings: Settings, pcm: dict[str, bytes], said: dict[str, str]
+    settings: Settings, pcm: dict[str, bytes], said: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = Engine(settings.model_copy(update={"gather_ms": 300.0}))
-    handler = TaskHandler(Recognition("faster-whisper", patient))
-    async with serving(handler, engine="faster-whisper") as (gateway, address):
-        cancelled = Speaker(gateway, address, session_id="s1")
+    began, let = threading.Event(), threading.Event()
+    decode = Model.decode
+
+    def when_let(self: Model, windows: Sequence[Window]) -> list[Decoded]:
+        began.set()
+        assert let.wait(PATIENCE_S)
+        return decode(self, windows)
+
+    monkeypatch.setattr(Model, "decode", when_let)
+    engine = Engine(settings)
+    async with serving(TaskHandler(Recognition("faster-whisper", engine)), engine="faster-whisper") as (gateway, bus):
+        cancelled = Speaker(gateway, bus, session_id="s1")
         cancelled.say(pcm["jfk"], last=True)
+        await until(began.is_set)
         cancelled.cancel()
-        Speaker(gateway, address, session_id="s2").say(pcm["today"], last=True)
+        Speaker(gateway, bus, session_id="s2").say(pcm["today"], last=True)
+        await until(lambda: engine._scheduler is not None and engine._scheduler._rounds.finals == 1)
+        let.set()
         assert (await gateway.next("transcript")).transcript.text == said["today"]
     assert [frame.header.session_id for _, frame in gateway.received] == ["s2"]
 
@@ -246,6 +260,21 @@ async def test_prompt_and_hot_words_precede_the_turn(engine: Engine, pcm: dict[s
 async def test_a_language_that_is_not_the_fixed_one_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidRequestError):
         engine.stream(Request(language="de"))
+
+
+async def test_a_language_nobody_named_is_detected_in_the_batch(
+    settings: Settings, tmp_path: Path, pcm: dict[str, bytes], said: dict[str, str]
+) -> None:
+    folder = broken_copy(Path(settings.model), tmp_path / "model", "config.json", "missing")
+    english = 50259  # the small model has not learnt to tell languages: this leaves it no choice
+    config = json.loads((Path(settings.model) / "config.json").read_text()) | {"lang_ids": [english]}
+    (folder / "config.json").write_text(json.dumps(config))
+    engine = Engine(settings.model_copy(update={"model": str(folder), "language": "auto"}))
+    assert {"en", "de", "fr"} <= set((await engine.load()).languages)
+    asked = {"today": "", "goforward": "en-US", "brooklyn": ""}
+    found = await asyncio.gather(*(recognise(engine, pcm[name], Request(language=asked[name])) for name in asked))
+    await engine.stop()
+    assert [(each.text, each.language) for each in found] == [(said[name], "en") for name in asked]
 
 
 async def test_a_stopped_engine_fails_what_is_open(settings: Settings, pcm: dict[str, bytes]) -> None:

@@ -146,6 +146,8 @@ async def test_a_cancelled_turn_leaves_the_queue_and_the_others_are_answered() -
         assert (await finals[1]).text == "30"
         with pytest.raises(EngineError):
             await finals[0]
+        with pytest.raises(EngineError):
+            await one.partial()
     assert slow.batches == [[1], [30]]
 
 
