@@ -88,11 +88,12 @@ class OpenAiStub:
             answering = asyncio.create_task(self._answer(asked, writer))
             leaving = asyncio.create_task(reader.read())
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                self._hung_up.release()
             for task in (answering, leaving):
                 task.cancel()
             await asyncio.wait({answering, leaving})
+            # Either the end of the stream was seen first, or it broke what was being written.
+            if answering.cancelled() or isinstance(answering.exception(), ConnectionError):
+                self._hung_up.release()
         writer.close()
 
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
