@@ -24,7 +24,7 @@ def test_the_flags_of_the_engine_are_flags_of_the_process(monkeypatch: pytest.Mo
 
 
 def test_an_unknown_engine_is_named_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="openai, responder.*scripted"):
+    with pytest.raises(ConfigurationError, match=r"openai, responder.*scripted"):
         configure("llm", LlmSettings, ["--engine", "nonesuch"])
 
 

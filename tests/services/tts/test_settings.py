@@ -26,5 +26,5 @@ def test_a_bad_value_ends_with_status_2_and_names_the_flag(capsys: pytest.Captur
 
 
 def test_an_unknown_engine_is_refused_naming_the_known() -> None:
-    with pytest.raises(ConfigurationError, match="espeak-ng, flite.*scripted"):
+    with pytest.raises(ConfigurationError, match=r"espeak-ng, flite.*scripted"):
         configure("tts", TtsSettings, ["--engine", "parrot"])
