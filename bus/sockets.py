@@ -24,8 +24,9 @@ from bus.frames import MAX_FRAME_BYTES
 # Messages that one connection may hold at each end before the sender's own queue fills. 256 frames of 32 ms are 8 s of
 # one session, or 40 ms of two hundred: small enough that a dead peer holds little, large enough for a burst.
 HIGH_WATER_MARK: Final = 256
-# The kernel doubles this. Without a limit it alone would swallow a minute of audio.
-KERNEL_BUFFER_BYTES: Final = 64 * 1024
+# As much again (the kernel doubles it for its own needs). Its own choice would swallow a minute of audio; a quarter of
+# this stalls two busy processes on two cores so often that tcp carries half as much (`launcher.bench.bus`).
+KERNEL_BUFFER_BYTES: Final = 256 * 1024
 # A message beyond MAX_FRAME_BYTES is counted and answered; beyond this ZeroMQ cuts the sender's connection.
 HARD_LIMIT_BYTES: Final = 4 * MAX_FRAME_BYTES
 # Messages and bytes taken or sent before the loop gets to run something else: about a millisecond of work.
