@@ -206,7 +206,7 @@ class Driver:
             self._places.release_asr(turn_id)
             self._receive(ev.TurnFailed(turn_id, f"asr: {message}"))
         for response_id in self._places.responses_at(replica):
-            self._receive(ev.ResponseFailed(response_id, replica.role, "the service is gone"))
+            self._receive(ev.ResponseFailed(response_id, replica.role, message))
 
     def look_again(self) -> None:
         """Take a place in a vad, if the session has none and there is one."""

@@ -154,7 +154,9 @@ class RawDriver(Driver):
         self._client.play(command.pcm)
         if self._first_audio_of != command.response_id:
             self._first_audio_of = command.response_id
-            self._client.latency(self._response_turn, self._waterfall.finish())
+            spent_ms = self._waterfall.finish()
+            if spent_ms:
+                self._client.latency(self._response_turn, spent_ms)
 
     def _play_ended(self, command: do.PlayEnded) -> None:
         self._client.play_ended(stopped=command.stopped)

@@ -44,15 +44,17 @@ class Waterfall:
     def finish(self) -> dict[str, float]:
         """Return milliseconds by stage and as `total`, now that the first byte is handed over; {} if unknown.
 
+        A turn is counted once: another answer to it, or one that no speech asked for, has no such latency.
         Stamps of several hosts are compared: their clocks have to agree.
         """
         now_us = time.time_ns() // 1000
-        before_us = start_us = self._unix_us.get(pb.Stamp.GATEWAY_RECEIVED)
+        stamps, self._unix_us = self._unix_us, {}
+        before_us = start_us = stamps.get(pb.Stamp.GATEWAY_RECEIVED)
         if start_us is None or before_us is None:
             return {}
         spent_ms: dict[str, float] = {}
         for stage, name in STAGES.items():
-            at_us = self._unix_us.get(stage)
+            at_us = stamps.get(stage)
             if at_us is not None:
                 spent_ms[name] = round((at_us - before_us) / 1000, 3)
                 before_us = at_us

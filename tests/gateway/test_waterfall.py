@@ -55,3 +55,11 @@ def test_the_first_stamp_of_a_stage_counts() -> None:
     waterfall.add(early)
     waterfall.add(header({pb.Stamp.LLM_FIRST_TOKEN: 900}))
     assert waterfall.finish()["llm"] == 100
+
+
+def test_a_turn_is_counted_once() -> None:
+    waterfall = Waterfall()
+    waterfall.add(header({pb.Stamp.GATEWAY_RECEIVED: 0}))
+    assert waterfall.finish()
+    waterfall.add(header({pb.Stamp.LLM_FIRST_TOKEN: 100}))
+    assert waterfall.finish() == {}
