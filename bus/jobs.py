@@ -95,10 +95,6 @@ class Job:
         """Give the lease back: the work is done, or *error* stopped it and the gateway is told. Idempotent."""
         self._ended(self, error)
 
-    def remaining_s(self, now: float) -> float | None:
-        """Return the seconds left until the deadline, None without one."""
-        return None if self.deadline_at is None else self.deadline_at - now
-
     def put(self, body: str, frame: Frame, now: float) -> None:
         """Queue *frame* for `frames`.
 

@@ -120,5 +120,5 @@ def test_nothing_is_sent_after_the_end() -> None:
 
 
 def test_a_deadline_is_counted_from_the_arrival() -> None:
-    assert job(Ends()).remaining_s(100.0) is None
-    assert job(Ends(), deadline_ms=1500).remaining_s(101.0) == pytest.approx(0.5)
+    assert job(Ends()).deadline_at is None
+    assert job(Ends(), deadline_ms=1500).deadline_at == pytest.approx(101.5)

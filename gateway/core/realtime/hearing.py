@@ -57,7 +57,7 @@ class Hearing:
         self._turns = self._texts.turns
         self._watch = Watch(scene.now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         wire = scene.config.input_format
-        self._tape = Tape(wire.ms(1) ** -1, wire.bytes_per_sample, settings.buffer_ms)
+        self._tape = Tape(1 / wire.ms(1), wire.bytes_per_sample, settings.buffer_ms)
         self._open: Segment | None = None
         self._buffered_ms = 0.0
         self._newest_used = 0
