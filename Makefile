@@ -11,15 +11,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --prefer
 ENGINES := services/asr/requirements/pocketsphinx.txt services/tts/requirements/flite.txt \
            services/tts/requirements/espeak-ng.txt
 # Those that are heavy or need a model, and what tests them.
-HEAVY := services/asr/requirements/faster-whisper.txt
-ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper
+HEAVY := services/asr/requirements/faster-whisper.txt services/asr/requirements/transformers.txt \
+         services/llm/requirements/transformers.txt
+ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper \
+                tests/services/asr/engines/test_transformers.py tests/services/asr/speech_models \
+                tests/services/llm/engines/test_transformers.py tests/services/llm/local
+# Before the rest, so that nothing that needs some torch brings another: this one is small where there is no GPU.
+TORCH := torch==2.13.0
 NO_DEPS := services/vad/requirements/silero.txt
 # What apt gives: the better of the two embedded voices.
 HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime clean
+.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime \
+        bench-whisper clean
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
 help: ## list these targets
@@ -79,6 +85,9 @@ bench-barge-in: setup ## how fast an interruption silences the voice
 bench-realtime: setup ## a hundred Realtime sessions at once: latency, CPU, memory
 	$(BIN)/python -m launcher.bench.realtime $(ARGS)
 
+bench-whisper: $(VENV)/.engines ## what batches and cut windows save of Whisper's CPU seconds (installs the heavy engines)
+	$(BIN)/python -m launcher.bench.whisper $(ARGS)
+
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) build *.egg-info reply.wav .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf tests/e2e/realtime/agents-js/node_modules
@@ -106,6 +115,7 @@ $(VENV)/.test: $(VENV)/.setup
 
 $(VENV)/.engines: $(VENV)/.test $(HEAVY)
 	@echo "installing heavy engines into $(VENV)"
+	@$(PIP) $(TORCH)
 	@$(PIP) $(HEAVY:%=-r %)
 	@touch $@
 
