@@ -408,10 +408,15 @@ class SessionOpen(_message.Message):
     RECOGNITION_FIELD_NUMBER: _builtins.int
     AT_SAMPLE_FIELD_NUMBER: _builtins.int
     FIRST_TURN_ID_FIELD_NUMBER: _builtins.int
+    IN_TURN_FIELD_NUMBER: _builtins.int
     at_sample: _builtins.int
     """position of the first sample that will come; 0 in a new session"""
     first_turn_id: _builtins.int
     """number of the next turn; 1 in a new session"""
+    in_turn: _builtins.bool
+    """The turn first_turn_id is open already: another vad, now gone, began it. It goes on without a SpeechStarted, and
+    none of its audio is sent to an asr: the gateway sends the whole turn when it is over.
+    """
     @_builtins.property
     def endpointing(self) -> Global___Endpointing: ...
     @_builtins.property
@@ -423,10 +428,11 @@ class SessionOpen(_message.Message):
         recognition: Global___Recognition | None = ...,
         at_sample: _builtins.int = ...,
         first_turn_id: _builtins.int = ...,
+        in_turn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpointing", b"endpointing", "recognition", b"recognition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_sample", b"at_sample", "endpointing", b"endpointing", "first_turn_id", b"first_turn_id", "recognition", b"recognition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_sample", b"at_sample", "endpointing", b"endpointing", "first_turn_id", b"first_turn_id", "in_turn", b"in_turn", "recognition", b"recognition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,6 +519,8 @@ class Endpointing(_message.Message):
     MIN_SPEECH_MS_FIELD_NUMBER: _builtins.int
     PAUSE_MS_FIELD_NUMBER: _builtins.int
     MAX_SPEECH_MS_FIELD_NUMBER: _builtins.int
+    END_OF_TURN_THRESHOLD_FIELD_NUMBER: _builtins.int
+    UNFINISHED_SILENCE_MS_FIELD_NUMBER: _builtins.int
     mode: Global___Endpointing.Mode.ValueType
     threshold: _builtins.float
     """speech probability that opens a turn, 0..1"""
@@ -526,6 +534,10 @@ class Endpointing(_message.Message):
     """silence after which SpeechPaused is sent; 0: never"""
     max_speech_ms: _builtins.int
     """a turn is ended after this much audio; 0: the service's own bound"""
+    end_of_turn_threshold: _builtins.float
+    """at a pause, a model's probability from which on the turn is over; 0: not asked"""
+    unfinished_silence_ms: _builtins.int
+    """silence that ends a turn which the model thinks goes on; 0: silence_duration_ms"""
     def __init__(
         self,
         *,
@@ -536,10 +548,12 @@ class Endpointing(_message.Message):
         min_speech_ms: _builtins.int = ...,
         pause_ms: _builtins.int = ...,
         max_speech_ms: _builtins.int = ...,
+        end_of_turn_threshold: _builtins.float = ...,
+        unfinished_silence_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_speech_ms", b"max_speech_ms", "min_speech_ms", b"min_speech_ms", "mode", b"mode", "pause_ms", b"pause_ms", "prefix_padding_ms", b"prefix_padding_ms", "silence_duration_ms", b"silence_duration_ms", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_of_turn_threshold", b"end_of_turn_threshold", "max_speech_ms", b"max_speech_ms", "min_speech_ms", b"min_speech_ms", "mode", b"mode", "pause_ms", b"pause_ms", "prefix_padding_ms", b"prefix_padding_ms", "silence_duration_ms", b"silence_duration_ms", "threshold", b"threshold", "unfinished_silence_ms", b"unfinished_silence_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1587,10 +1601,13 @@ class Capabilities(_message.Message):
     STREAMING_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    END_OF_TURN_FIELD_NUMBER: _builtins.int
     streaming: _builtins.bool
     """gives results before the request is complete"""
     tools: _builtins.bool
     images: _builtins.bool
+    end_of_turn: _builtins.str
+    """vad: the model that tells at a pause whether the turn is over; empty: only silence tells"""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP 47; empty: not said"""
@@ -1610,10 +1627,11 @@ class Capabilities(_message.Message):
         streaming: _builtins.bool = ...,
         tools: _builtins.bool = ...,
         images: _builtins.bool = ...,
+        end_of_turn: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "languages", b"languages", "sample_rates", b"sample_rates", "streaming", b"streaming", "tools", b"tools", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_of_turn", b"end_of_turn", "images", b"images", "languages", b"languages", "sample_rates", b"sample_rates", "streaming", b"streaming", "tools", b"tools", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
