@@ -235,6 +235,13 @@ class Service:
         if header.generation < (job.header.generation if job else 0) or self._is_cancelled(header):
             self._node.drop("stale", session=header.session_id, body=body)
             return
+        if job is not None and header.generation > job.header.generation:
+            if body in self._handler.early:  # of the same work asked again: its opening frame is on its way
+                self._not_admitted(key, body, frame)
+                return
+            if self._handler.opens(body, frame):  # asked again: nobody wants what the first would still send
+                self._finish(job, "superseded")
+                job = None
         job = job or self._admit(key, body, frame)
         if job is None:
             return
@@ -307,6 +314,15 @@ class Service:
         self._early_bytes -= sum(frame.ByteSize() for _, frame, _ in frames)
         return frames
 
+    def _forget_early(self, key: JobKey, generation: int) -> None:
+        """Drop the early frames that are older than *generation*; 0: all of them."""
+        frames = self._pop_early(key)
+        for body, frame, at in frames:
+            if generation and frame.header.generation >= generation:
+                self._early.setdefault(key, []).append((body, frame, at))
+                self._early_count += 1
+                self._early_bytes += frame.ByteSize()
+
     def _refuse_at_capacity(self, header: Header, retry_after_ms: int) -> None:
         full = pb.AtCapacity(role=self._handler.role, retry_after_ms=retry_after_ms)
         self._refuse(header, "at_capacity", pb.Refusal(at_capacity=full))
@@ -325,8 +341,10 @@ class Service:
                 continue
             if not header.response_id and header.turn_id and job.header.turn_id != header.turn_id:
                 continue
+            if header.generation and job.header.generation >= header.generation:
+                continue  # it was begun after the cancel, by a frame that came another way
             self._finish(job, "cancelled")
-        self._pop_early(key_of(self._handler.scope, header))
+        self._forget_early(key_of(self._handler.scope, header), header.generation)
 
     def _close_session(self, session_id: str) -> None:
         for key in list(self._by_session.get(session_id, ())):

@@ -93,6 +93,7 @@ class Cue(Enum):
     CLEAR = auto()  # forget what is open
     HOLD = auto()  # audio came, or the mode changed, in manual mode
     RELEASE = auto()  # manual mode is over
+    RESUME = auto()  # a turn is open that began elsewhere
 
 
 _OPEN_ENDS: Final = {Cue.END: State.QUIET, Cue.CLEAR: State.QUIET, Cue.HOLD: State.HELD}
@@ -103,6 +104,7 @@ TRANSITIONS: Final[dict[State, dict[Cue, State]]] = {
         Cue.SILENCE: State.QUIET,
         Cue.CLEAR: State.QUIET,
         Cue.HOLD: State.HELD,
+        Cue.RESUME: State.SPEAKING,
     },
     State.ONSET: {
         Cue.VOICE: State.ONSET,
@@ -210,6 +212,13 @@ class Endpointer:
         elif not parameters.manual and self.state is State.HELD:
             self._go(Cue.RELEASE)
         return events
+
+    def resume(self, at: int) -> None:
+        """Have a turn open at *at*, before any audio: it began at another vad, and nobody is told."""
+        self._go(Cue.RESUME)
+        self._began = at
+        if self.parameters.manual:
+            self._go(Cue.HOLD)
 
     def keep_from(self, at: int) -> int:
         """Return the first position that a later turn may begin at, when *at* is the next to be heard."""

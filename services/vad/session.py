@@ -35,7 +35,7 @@ class Turn:
     """The open turn: where its audio goes, and how far it went (tape position)."""
 
     turn_id: int
-    next: str
+    next: str  # "": nowhere
     sent: int
     first: bool = True
 
@@ -61,6 +61,8 @@ class Session:
         self._turn: Turn | None = None
         self._acked = 0
         self._behind = False
+        if opened.in_turn:
+            self._resume()
         self._ack()  # tells that the lease was given
 
     def take(self, body: str, frame: Frame) -> None:
@@ -110,6 +112,12 @@ class Session:
         start = self._intake.consumed
         events = self._endpointer.hear(start, start + self._window, probability)
         self._go_on(start + self._window, events)
+
+    def _resume(self) -> None:
+        """Go on with a turn that another vad began. Nobody here has all of its audio, so none is sent on."""
+        self._turn_id += 1
+        self._turn = Turn(self._turn_id, next="", sent=0)
+        self._endpointer.resume(0)
 
     def _hold(self) -> None:
         while (start := self._intake.consumed) < self._intake.until:

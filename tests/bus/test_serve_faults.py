@@ -186,6 +186,33 @@ async def test_an_older_frame_does_not_reach_a_younger_job(fragile: Running) -> 
     assert await said(fragile, 2) == ["opened", "fresh"]
 
 
+async def test_work_that_is_asked_again_takes_the_place_of_the_first(fragile: Running) -> None:
+    ask(fragile, header(generation=1))
+    say(fragile, header(generation=1), "first")
+    ask(fragile, header(generation=2))
+    say(fragile, header(generation=1), "stale")
+    say(fragile, header(generation=2), "again")
+    assert await said(fragile, 4) == ["opened", "first", "opened", "again"]
+    ask(fragile, header("r2"))
+    ask(fragile, header("r3"))
+    assert await said(fragile, 2) == ["opened", "opened"]  # of three places, one had come back
+
+
+async def test_early_frames_of_work_asked_again_wait_for_its_opening_frame(fragile: Running) -> None:
+    ask(fragile, header(generation=1))
+    say(fragile, header(generation=2), "again")  # its request and the cancel are on their way from another process
+    cancel(fragile, header(generation=2))
+    ask(fragile, header(generation=2))
+    assert await said(fragile, 3) == ["opened", "opened", "again"]
+
+
+async def test_a_cancel_that_was_overtaken_does_not_end_what_came_after_it(fragile: Running) -> None:
+    ask(fragile, header(generation=2))
+    cancel(fragile, header(generation=2))
+    say(fragile, header(generation=2), "goes on")
+    assert await said(fragile, 2) == ["opened", "goes on"]
+
+
 async def test_duplicates_of_closing_and_cancelling_change_nothing(fragile: Running) -> None:
     ask(fragile, header())
     for _ in range(3):

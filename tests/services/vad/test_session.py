@@ -22,7 +22,9 @@ Fields = dict[str, Any]
 class Wire:
     """A session and all that it sent, to whom. The engine is what this file's first line says."""
 
-    def __init__(self, *, at_sample: int = 0, first_turn_id: int = 1, **endpointing: Any) -> None:
+    def __init__(
+        self, *, at_sample: int = 0, first_turn_id: int = 1, in_turn: bool = False, **endpointing: Any
+    ) -> None:
         self.sent: list[tuple[str, Frame]] = []
         header = Header(session_id="s1", reply_to="gateway", next="asr", generation=1)
         self.job = Job(("s1", ""), header, 0.0, send=lambda *sent: self.sent.append(sent), ended=lambda *_: None)
@@ -31,6 +33,7 @@ class Wire:
             recognition=pb.Recognition(language="en"),
             at_sample=at_sample,
             first_turn_id=first_turn_id,
+            in_turn=in_turn,
         )
         self.session = Session(self.job, Frame(header=header, session_open=opened), W)
         self.position = at_sample
@@ -124,6 +127,26 @@ def test_a_turn_is_told_and_streamed_with_what_came_before_it() -> None:
     assert wire.of("speech")[0].speech.recognition.language == "en"
     assert [frame.speech.last for frame in wire.of("speech")].count(True) == 1
     assert wire.of("speech")[-1].speech.last
+
+
+def test_a_turn_that_another_vad_began_is_ended_here_and_its_audio_goes_nowhere() -> None:
+    wire = Wire(at_sample=16_000, first_turn_id=3, in_turn=True)
+    wire.hear(audio("###..###.."))
+    stops = [frame.header.turn_id for frame in wire.of("speech_stopped")]
+    starts = [frame.header.turn_id for frame in wire.of("speech_started")]
+    assert (stops, starts) == ([3, 4], [4])
+    assert wire.of("speech_stopped")[0].speech_stopped.at_sample == 16_000 + 5 * W
+    assert list(wire.turns()) == [4]
+
+
+def test_a_manual_turn_that_another_vad_began_ends_with_its_commit() -> None:
+    wire = Wire(at_sample=16_000, first_turn_id=3, in_turn=True, mode=pb.Endpointing.MANUAL)
+    wire.hear(audio("#...#"))
+    wire.give(input_commit=pb.InputCommit())
+    assert [(f.header.turn_id, f.speech_stopped.at_sample) for f in wire.of("speech_stopped")] == [(3, 16_000 + 5 * W)]
+    assert not wire.of("speech_started", "speech")
+    wire.hear(audio("#"))
+    assert [frame.header.turn_id for frame in wire.of("speech_started")] == [4]
 
 
 @given(cuts=st.lists(st.integers(0, len(SPOKEN) // 2), max_size=30), manual=st.booleans())
