@@ -12,6 +12,7 @@ from bus.errors import ConfigurationError, MalformedFrameError
 from bus.frames import BODIES, IN_ORDER, MEDIA, Frame, Header, answer, decode
 from bus.logs import OncePerSecond
 from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT
+from bus.own_host import numbered
 from bus.sockets import HARD_LIMIT_BYTES, Context, Lane, Outbox
 from proto.v1 import speech_pb2 as pb
 
@@ -45,7 +46,7 @@ class Node:
         self._log_limit = OncePerSecond()
         self._loop = asyncio.get_running_loop()
         try:
-            self._inbox = self._context.inbox(bind, self._drain)
+            self._inbox = self._context.inbox(numbered(bind), self._drain)
         except ConfigurationError:
             self._context.close()
             raise

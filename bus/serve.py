@@ -19,7 +19,8 @@ from bus import metrics
 from bus.announce import Announcer
 from bus.errors import AtCapacityError, DeadlineError, JobError, LeaseExpiredError
 from bus.frames import PROTOCOL_VERSION, Frame, Header, answer
-from bus.health import Health, HealthServer
+from bus.health import Health
+from bus.health_server import HealthServer
 from bus.jobs import Job, JobKey, Scope, key_of
 from bus.node import Node
 from bus.settings import ServiceSettings

@@ -11,7 +11,7 @@ import uvloop
 
 from bus import logs
 from bus.errors import ConfigurationError
-from bus.health import HealthServer
+from bus.health_server import HealthServer
 from bus.main import die
 from bus.settings import parse
 from gateway.bus_link import BusLink

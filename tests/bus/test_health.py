@@ -10,8 +10,10 @@ from urllib.error import HTTPError
 import pytest
 
 from bus import health as health_module
+from bus import metrics  # noqa: F401 - it is served
 from bus.errors import ConfigurationError
-from bus.health import Health, HealthServer, check
+from bus.health import Health, check
+from bus.health_server import HealthServer
 
 
 class Reason:
