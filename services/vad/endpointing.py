@@ -8,10 +8,15 @@ positions are sample counts at 16 kHz, time passes only when audio does.
     SPEAKING  a turn is open
     LULL      a turn is open, the speaker is silent
     PAUSED    the same, and the gateway has been told
+    WAITING   the same, and a model has said that the speaker has not finished
     HELD      a turn is open that only a commit ends (manual mode)
 
 Speech begins with a probability of `threshold` or more; silence begins only below `threshold` - 0.15, and only a window
 below that ends or pauses a turn (as Silero's own VADIterator does it). What lies between changes nothing.
+At a pause a model may be asked whether the turn is over (`advise`). If it is, the turn ends where the model was asked,
+however much silence has been heard since; if not, a longer silence ends it. Until the model has answered, and without
+one, `silence_duration_ms` rules.
+
 Turns never overlap: none begins before the end of the one before it, nor before the audio that a clear forgot.
 """
 
@@ -36,6 +41,8 @@ class Parameters:
     pause_ms: int = 0  # 0: pauses are not told
     max_speech_ms: int = 120_000
     manual: bool = False
+    end_of_turn_threshold: float = 0.0  # 0: no model is asked
+    unfinished_silence_ms: int = 0  # 0: silence_duration_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,10 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechPaused:
-    """The speaker fell silent at *at*; the turn is still open."""
+    """The speaker fell silent at *at*; the turn is still open. This was known at *decided_at*."""
 
     at: int
+    decided_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class SpeechResumed:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
-    """The turn is over: its audio, closing silence included, ends at *at*."""
+    """The turn is over: its audio, closing silence included, ends at *at*; all before *decided_at* had been heard."""
 
     at: int
     decided_at: int
@@ -79,6 +87,7 @@ class State(Enum):
     SPEAKING = auto()
     LULL = auto()
     PAUSED = auto()
+    WAITING = auto()
     HELD = auto()
 
 
@@ -89,7 +98,8 @@ class Cue(Enum):
     SILENCE = auto()  # a window below the negative threshold
     SPOKEN = auto()  # speech has lasted for min_speech_ms
     PAUSE = auto()  # silence has lasted for pause_ms
-    END = auto()  # silence_duration_ms or max_speech_ms is over, a commit came, or audio is missing
+    MORE = auto()  # a model expects more of the speaker
+    END = auto()  # silence or max_speech_ms is over, a model or a commit says so, or audio is missing
     CLEAR = auto()  # forget what is open
     HOLD = auto()  # audio came, or the mode changed, in manual mode
     RELEASE = auto()  # manual mode is over
@@ -115,9 +125,14 @@ TRANSITIONS: Final[dict[State, dict[Cue, State]]] = {
     },
     State.SPEAKING: {Cue.VOICE: State.SPEAKING, Cue.SILENCE: State.LULL, **_OPEN_ENDS},
     State.LULL: {Cue.VOICE: State.SPEAKING, Cue.SILENCE: State.LULL, Cue.PAUSE: State.PAUSED, **_OPEN_ENDS},
-    State.PAUSED: {Cue.VOICE: State.SPEAKING, Cue.SILENCE: State.PAUSED, **_OPEN_ENDS},
+    State.PAUSED: {Cue.VOICE: State.SPEAKING, Cue.SILENCE: State.PAUSED, Cue.MORE: State.WAITING, **_OPEN_ENDS},
+    State.WAITING: {Cue.VOICE: State.SPEAKING, Cue.SILENCE: State.WAITING, **_OPEN_ENDS},
     State.HELD: {Cue.HOLD: State.HELD, Cue.END: State.QUIET, Cue.CLEAR: State.QUIET, Cue.RELEASE: State.SPEAKING},
 }
+
+
+# The gateway was told of the silence, so it is told of its end.
+_TOLD: Final = (State.PAUSED, State.WAITING)
 
 
 class IllegalCueError(Exception):
@@ -133,7 +148,8 @@ class Endpointer:
         self._floor = 0  # no turn begins before this
         self._onset = 0  # where the speech of ONSET began
         self._began = 0  # where the open turn's audio begins
-        self._silent_from = 0  # where the silence of LULL or PAUSED began
+        self._silent_from = 0  # where the silence of LULL, PAUSED or WAITING began
+        self._paused_at = 0  # what had been heard when it was told
 
     @property
     def open(self) -> bool:
@@ -155,13 +171,28 @@ class Endpointer:
             self._begin(self._earliest(self._onset), end, events)
         if silent and self.open:
             silence = end - self._silent_from
-            if silence >= asked.silence_duration_ms * SAMPLES_PER_MS:
-                self._end(end, events)
+            if silence >= self._patience_ms() * SAMPLES_PER_MS:
+                self._end(end, end, events)
             elif self.state is State.LULL and 0 < asked.pause_ms * SAMPLES_PER_MS <= silence:
                 self._go(Cue.PAUSE)
-                events.append(SpeechPaused(self._silent_from))
+                self._paused_at = end
+                events.append(SpeechPaused(self._silent_from, end))
         if self.open and end >= self.limit(start):
-            self._end(end, events)
+            self._end(end, end, events)
+        return events
+
+    def advise(self, asked_at: int, probability: float, at: int) -> list[Event]:
+        """Take the *probability* that the turn was over in the pause told at *asked_at*; *at* is the next to be heard.
+
+        Ignored if that pause is over, or no advice is wanted any more.
+        """
+        events: list[Event] = []
+        threshold = self.parameters.end_of_turn_threshold
+        if self.state is State.PAUSED and self._paused_at == asked_at and threshold > 0:
+            if probability >= threshold:
+                self._end(asked_at, at, events)
+            else:
+                self._go(Cue.MORE)
         return events
 
     def hold(self, start: int, end: int) -> list[Event]:
@@ -174,7 +205,7 @@ class Endpointer:
         elif before is State.ONSET:  # the mode changed in the middle of it
             self._begin(self._earliest(self._onset), start, events)
         if end >= self.limit(start):
-            self._end(end, events)
+            self._end(end, end, events)
         return events
 
     def limit(self, start: int) -> int:
@@ -185,7 +216,7 @@ class Endpointer:
         """End the open turn at *at*. Without one, nothing happens."""
         events: list[Event] = []
         if self.open:
-            self._end(at, events)
+            self._end(at, at, events)
         return events
 
     def clear(self, at: int) -> None:
@@ -206,7 +237,7 @@ class Endpointer:
         self.parameters = parameters
         events: list[Event] = []
         if parameters.manual and self.open:
-            if self.state is State.PAUSED:
+            if self.state in _TOLD:
                 events.append(SpeechResumed(at))
             self._go(Cue.HOLD)
         elif not parameters.manual and self.state is State.HELD:
@@ -231,7 +262,7 @@ class Endpointer:
         self._go(Cue.VOICE)
         if before is State.QUIET:
             self._onset = start
-        elif before is State.PAUSED:
+        elif before in _TOLD:
             events.append(SpeechResumed(start))
 
     def _on_silence(self, start: int) -> None:
@@ -240,6 +271,12 @@ class Endpointer:
         if before is State.SPEAKING:
             self._silent_from = start
 
+    def _patience_ms(self) -> int:
+        asked = self.parameters
+        if self.state is State.WAITING:
+            return max(asked.unfinished_silence_ms, asked.silence_duration_ms)
+        return asked.silence_duration_ms
+
     def _earliest(self, onset: int) -> int:
         return max(onset - self.parameters.prefix_padding_ms * SAMPLES_PER_MS, self._floor)
 
@@ -247,10 +284,10 @@ class Endpointer:
         self._began = at
         events.append(SpeechStarted(at, decided_at))
 
-    def _end(self, at: int, events: list[Event]) -> None:
+    def _end(self, at: int, decided_at: int, events: list[Event]) -> None:
         self._go(Cue.END)
         self._floor = at
-        events.append(SpeechStopped(at, at))
+        events.append(SpeechStopped(at, decided_at))
 
     def _go(self, cue: Cue) -> None:
         after = TRANSITIONS[self.state].get(cue)

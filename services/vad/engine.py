@@ -22,6 +22,10 @@ class Engine(Protocol):
     model: str
     window_samples: int
     """Length of a window at 16 kHz."""
+    most_windows: int
+    """How many a step may have: more would only make the others wait."""
+    enough_windows: int
+    """In a step of so many a window costs hardly more than in a larger one."""
 
     def load(self) -> None:
         """Make the model ready.

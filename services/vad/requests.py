@@ -19,14 +19,16 @@ LAST_POSITION: Final = 2**63
 def parameters_of(asked: pb.Endpointing) -> Parameters:
     """Return *asked* with defaults where it is silent.
 
-    Zero stands for the default, save for the prefix padding (0 is none) and the pause (0 is never). What is too long
-    is cut to the service's own bound.
+    Zero stands for the default, save for the prefix padding (0 is none), the pause and the end-of-turn threshold (0 is
+    never). What is too long is cut to the service's own bound.
 
     Raises:
-        InvalidRequestError: the threshold is no probability.
+        InvalidRequestError: a threshold is no probability.
     """
-    if not (math.isfinite(asked.threshold) and 0 <= asked.threshold <= 1):
-        raise InvalidRequestError(f"threshold {asked.threshold:g} is not between 0 and 1")
+    for name in ("threshold", "end_of_turn_threshold"):
+        value = getattr(asked, name)
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise InvalidRequestError(f"{name} {value:g} is not between 0 and 1")
     return Parameters(
         threshold=asked.threshold or DEFAULTS.threshold,
         prefix_padding_ms=min(asked.prefix_padding_ms, MOST_PREFIX_MS),
@@ -35,6 +37,8 @@ def parameters_of(asked: pb.Endpointing) -> Parameters:
         pause_ms=asked.pause_ms,
         max_speech_ms=min(asked.max_speech_ms or DEFAULTS.max_speech_ms, DEFAULTS.max_speech_ms),
         manual=asked.mode == pb.Endpointing.MANUAL,
+        end_of_turn_threshold=asked.end_of_turn_threshold,
+        unfinished_silence_ms=asked.unfinished_silence_ms,
     )
 
 

@@ -1,7 +1,7 @@
 """The vad service: sessions in, the engine stepped for all of them at once.
 
-Audio waits with its session. A step takes the next window of every session that has one, `MOST_IN_STEP` at most, the
-longest waiting first; what arrives during a step waits for the next one. So a lone session is heard at once, many
+Audio waits with its session. A step takes the next window of every session that has one, as many as the engine likes,
+the longest waiting first; what arrives during a step waits for the next one. So a lone session is heard at once, many
 share their steps (which begin `PACE_S` apart then), and one that sends minutes at a time gets one window in a step
 like everybody. No frame costs a task or a future.
 """
@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,39 +22,41 @@ from bus.jobs import Job, Scope
 from bus.serve import Description
 from proto.v1 import speech_pb2 as pb
 from services.vad import metrics
+from services.vad.end_of_turn.advisor import Advisor
+from services.vad.end_of_turn.model import Model
 from services.vad.engine import Engine, Floats
 from services.vad.session import Session
 
 log = structlog.get_logger(__name__)
 
-# Beyond 16 windows a step costs as much for each more (58 us with Silero), so more would only make the others wait:
-# 32 take 2 ms.
-MOST_IN_STEP: Final = 32
 # Up to so many windows a step runs on the event loop itself: see README, "Measured".
 MOST_INLINE: Final = 4
-# With more than `FEW` sessions a step begins this long after the one before it, or once `ENOUGH` windows are due: alone
-# a window costs twice what it costs among 16, and up to 4 ms are nothing beside the silence that ends a turn.
+# With more than `FEW` sessions a step begins this long after the one before it, or once enough windows are due: alone a
+# window costs twice what it costs among 16, and up to 4 ms are nothing beside the silence that ends a turn.
 PACE_S: Final = 0.004
 FEW: Final = 16
-ENOUGH: Final = 16
 # Full scale of 16 bits.
 SCALE: Final = np.float32(1 / 32768)
 
 
 class VadHandler:
-    """Hears sessions with *engine*. What waits is bounded in each session (`Intake`); beyond it, that one fails."""
+    """Hears sessions with *engine*; asks *model*, if there is one, whether those who pause have finished.
+
+    What waits is bounded in each session (`Intake`); beyond it, that one fails.
+    """
 
     role = pb.VAD
     scope = Scope.SESSION
     accepts = frozenset({"session_open", "session_update", "audio", "input_commit", "input_clear"})
     early: frozenset[str] = frozenset()
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, model: Model | None = None) -> None:
         self._engine = engine
+        self._advisor = Advisor(model, self._advised) if model is not None else None
         self._sessions: dict[Job, Session] = {}
         self._due: deque[Session] = deque()  # at most one entry for each session
         self._freed: list[int] = []  # rows of sessions that closed
-        self._windows: Floats = np.empty((MOST_IN_STEP, engine.window_samples), np.float32)
+        self._windows: Floats = np.empty((engine.most_windows, engine.window_samples), np.float32)
         self._stepping = False  # a step is scheduled, or runs on the thread
         self._began_at = 0.0  # of the last step, loop time
         self._timer: asyncio.TimerHandle | None = None  # of the next
@@ -64,6 +67,9 @@ class VadHandler:
         self._loop = asyncio.get_running_loop()
         await self._loop.run_in_executor(self._thread, self._engine.load)
         capabilities = pb.Capabilities(sample_rates=[16_000], streaming=True)
+        if self._advisor is not None:
+            await self._advisor.load()
+            capabilities.end_of_turn = self._advisor.name
         return Description(self._engine.name, self._engine.model, capabilities)
 
     def opens(self, body: str, frame: Frame) -> bool:  # noqa: ARG002 - the interface's
@@ -81,7 +87,8 @@ class VadHandler:
         """
         session = self._sessions.get(job)
         if session is None:
-            session = self._sessions[job] = Session(job, frame, self._engine.window_samples)
+            ask = partial(self._advisor.ask, job) if self._advisor is not None else None
+            session = self._sessions[job] = Session(job, frame, self._engine.window_samples, ask)
         else:
             session.take(body, frame)
         self._settle(session)
@@ -89,6 +96,8 @@ class VadHandler:
     def close(self, job: Job) -> None:
         """Forget the session."""
         session = self._sessions.pop(job, None)
+        if self._advisor is not None:
+            self._advisor.forget(job)
         if session is not None and session.row is not None:
             self._freed.append(session.row)  # a step may be using it
 
@@ -96,7 +105,19 @@ class VadHandler:
         """Wait for the step that runs."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._advisor is not None:
+            self._advisor.stop()
         await asyncio.to_thread(self._thread.shutdown)
+
+    def _advised(self, job: Job, at: int, probability: float | None) -> None:
+        session = self._sessions.get(job)
+        if session is None:
+            return
+        session.advise(at, probability)
+        try:
+            self._settle(session)
+        except Exception as error:  # noqa: BLE001 - one session's bug is not the others' end
+            job.end(error)
 
     def _settle(self, session: Session) -> None:
         if not session.queued and session.settle():
@@ -109,7 +130,7 @@ class VadHandler:
         if self._stepping or not self._due:
             return
         wait_s = 0.0
-        if len(self._sessions) > FEW and len(self._due) < ENOUGH:
+        if len(self._sessions) > FEW and len(self._due) < self._engine.enough_windows:
             wait_s = self._began_at + PACE_S - self._loop.time()
         if wait_s > 0:
             self._timer = self._timer or self._loop.call_later(wait_s, self._step)
@@ -129,7 +150,7 @@ class VadHandler:
         while self._freed:
             self._engine.free_state(self._freed.pop())
         batch: list[Session] = []
-        while self._due and len(batch) < MOST_IN_STEP:
+        while self._due and len(batch) < self._engine.most_windows:
             session = self._due.popleft()
             if session.job.closed:
                 continue

@@ -1,6 +1,6 @@
 """One session: its audio in, its turns out. Knows frames, and nothing of engines or of other sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from bus.frames import Frame, Header, stamp
 from bus.jobs import Job
 from proto.v1 import speech_pb2 as pb
 from services.vad import metrics
+from services.vad.end_of_turn.model import LONGEST
 from services.vad.endpointing import (
     SAMPLES_PER_MS,
     Endpointer,
@@ -37,17 +38,31 @@ class Turn:
     turn_id: int
     next: str  # "": nowhere
     sent: int
+    began: int = 0
     first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the end-of-turn model was asked: whether the turn was over at *at*, and what had brought that audio."""
+
+    at: int
+    stamps: Sequence[pb.Stamp]
 
 
 class Session:
     """Audio, endpointing and turn of one session.
 
     `take` gives it a frame. `settle` does what needs no engine and tells whether a window is due; `fill` copies that
-    window out and `hear` takes its probability. Between `fill` and `hear` nothing else but `take` may be called.
+    window out and `hear` takes its probability. Between `fill` and `hear` only `take` and `advise` may be called.
+
+    *ask*, where there is an end-of-turn model, takes a position and the last seconds of the turn up to there;
+    the answer comes by `advise` and is used by the next `settle`.
     """
 
-    def __init__(self, job: Job, frame: Frame, window_samples: int) -> None:
+    def __init__(
+        self, job: Job, frame: Frame, window_samples: int, ask: Callable[[int, bytes], None] | None = None
+    ) -> None:
         opened = frame.session_open
         self.job = job
         self.row: int | None = None  # in the engine
@@ -59,6 +74,9 @@ class Session:
         self._generation = frame.header.generation
         self._turn_id = max(opened.first_turn_id, 1) - 1
         self._turn: Turn | None = None
+        self._ask_model = ask
+        self._question: Question | None = None  # that is not answered; no speech is sent meanwhile
+        self._advice: tuple[int, float | None] | None = None  # that is not used
         self._acked = 0
         self._behind = False
         if opened.in_turn:
@@ -89,6 +107,8 @@ class Session:
 
     def settle(self) -> bool:
         """Use what waits and needs no engine; tell whether a window is due."""
+        if self._advice is not None:
+            self._use(*self._advice)
         while True:
             if self._endpointer.parameters.manual:
                 self._hold()
@@ -113,6 +133,23 @@ class Session:
         events = self._endpointer.hear(start, start + self._window, probability)
         self._go_on(start + self._window, events)
 
+    def advise(self, at: int, probability: float | None) -> None:
+        """Keep the model's answer to what was asked at *at*; None: it failed."""
+        self._advice = at, probability
+
+    def _use(self, at: int, probability: float | None) -> None:
+        self._advice = None
+        question = self._question
+        if question is None or question.at != at:
+            return  # that pause is over
+        self._question = None
+        events: list[Event] = []
+        heard = self._intake.consumed
+        if probability is not None:
+            events = self._endpointer.advise(at, probability, heard)
+        metrics.END_OF_TURN.labels("failed" if probability is None else "finished" if events else "unfinished").inc()
+        self._go_on(heard, events, question.stamps)
+
     def _resume(self) -> None:
         """Go on with a turn that another vad began. Nobody here has all of its audio, so none is sent on."""
         self._turn_id += 1
@@ -131,6 +168,7 @@ class Session:
                 self._go_on(at, endpointer.commit(at), mark.frame.header.stamps)
             case "input_clear":
                 endpointer.clear(at)
+                self._leave_open("late")
                 self._turn = None
                 self._go_on(at, [])
             case "session_update":
@@ -159,30 +197,52 @@ class Session:
         for event in events:
             self._tell(event, stamps or intake.header.stamps)
         turn = self._turn
-        if turn is not None and end - turn.sent >= SPEECH:
+        if turn is not None and self._question is None and end - turn.sent >= SPEECH:
             self._send_speech(turn, end)
         if end - self._acked + self._window > ACK_AT_MOST:
             self._ack()
         keep = self._endpointer.keep_from(end)
-        intake.tape.forget_before(keep if self._turn is None else min(keep, self._turn.sent))
+        if self._turn is not None:
+            keep = min(keep, self._turn.sent)
+            if self._asks():
+                keep = min(keep, max(self._turn.began, end - LONGEST))
+        intake.tape.forget_before(keep)
 
-    def _tell(self, event: Event, stamps: Sequence[pb.Stamp]) -> None:
-        stamps = [*stamps, stamp(pb.Stamp.VAD_DECIDED)]
+    def _asks(self) -> bool:
+        return self._ask_model is not None and self._endpointer.parameters.end_of_turn_threshold > 0
+
+    def _ask(self, at: int, stamps: Sequence[pb.Stamp]) -> None:
+        if self._ask_model is None or self._turn is None or not self._asks():
+            return
+        tape = self._intake.tape
+        self._question = Question(at, stamps)
+        self._ask_model(at, tape.cut(max(self._turn.began, at - LONGEST, tape.start), at))
+
+    def _leave_open(self, outcome: str) -> None:
+        if self._question is not None:
+            self._question = None
+            metrics.END_OF_TURN.labels(outcome).inc()
+
+    def _tell(self, event: Event, heard: Sequence[pb.Stamp]) -> None:
+        stamps = [*heard, stamp(pb.Stamp.VAD_DECIDED)]
         clock = self._intake.on_clock
         at = clock(event.at)
         match event:
             case SpeechStarted():
                 self._turn_id += 1
                 metrics.TURNS.inc()
-                turn = self._turn = Turn(self._turn_id, self._intake.header.next or self.job.next, event.at)
+                turn = self._turn = Turn(self._turn_id, self._intake.header.next or self.job.next, event.at, event.at)
                 started = pb.SpeechStarted(at_sample=at, decided_at_sample=clock(event.decided_at))
                 self._reply(stamps, speech_started=started)
                 self._send_speech(turn, self._intake.consumed)
             case SpeechPaused():
                 self._reply(stamps, speech_paused=pb.SpeechPaused(at_sample=at))
+                self._ask(event.decided_at, heard)
             case SpeechResumed():
+                self._leave_open("resumed")
                 self._reply(stamps, speech_resumed=pb.SpeechResumed(at_sample=at))
             case SpeechStopped():
+                self._leave_open("late")
                 stopped = pb.SpeechStopped(at_sample=at, decided_at_sample=clock(event.decided_at))
                 self._reply(stamps, speech_stopped=stopped)
                 if self._turn is not None:

@@ -33,6 +33,8 @@ class Engine:
     name = "energy"
     model = ""
     window_samples = WINDOW
+    most_windows = 32
+    enough_windows = 16
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

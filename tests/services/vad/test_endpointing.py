@@ -103,18 +103,85 @@ def test_a_pause_is_told_once_and_so_is_its_end() -> None:
     endpointer = Endpointer(replace(QUICK, silence_duration_ms=320, pause_ms=64))
     assert hear(endpointer, "##.....#..#...#") == [
         started(0, 2),
-        SpeechPaused(2 * W),
+        SpeechPaused(2 * W, 4 * W),
         SpeechResumed(7 * W),
-        SpeechPaused(8 * W),
+        SpeechPaused(8 * W, 10 * W),
         SpeechResumed(10 * W),
-        SpeechPaused(11 * W),
+        SpeechPaused(11 * W, 13 * W),
         SpeechResumed(14 * W),
     ]
 
 
 def test_a_turn_may_end_in_a_pause() -> None:
     endpointer = Endpointer(replace(QUICK, silence_duration_ms=128, pause_ms=32))
-    assert hear(endpointer, "##....") == [started(0, 2), SpeechPaused(2 * W), stopped(6)]
+    assert hear(endpointer, "##....") == [started(0, 2), SpeechPaused(2 * W, 3 * W), stopped(6)]
+
+
+# Four windows of silence end a turn, eight if a model expects more; it is asked after two.
+ADVISED = replace(QUICK, silence_duration_ms=128, pause_ms=64, end_of_turn_threshold=0.5, unfinished_silence_ms=256)
+
+
+def test_advice_ends_the_turn_where_it_was_asked_for() -> None:
+    endpointer = Endpointer(ADVISED)
+    assert hear(endpointer, "##..")[-1] == SpeechPaused(2 * W, 4 * W)
+    hear(endpointer, ".", 4)
+    assert endpointer.advise(4 * W, 0.5, 5 * W) == [SpeechStopped(4 * W, 5 * W)]
+    assert hear(endpointer, "##", 5) == [started(4, 7)]  # its padding begins where the turn ended
+
+
+def test_advice_against_the_end_makes_the_silence_longer() -> None:
+    endpointer = Endpointer(ADVISED)
+    hear(endpointer, "##..")
+    assert endpointer.advise(4 * W, 0.49, 4 * W) == []
+    assert hear(endpointer, "..........", 4) == [stopped(10)]
+
+
+def test_the_silence_of_an_unfinished_turn_is_never_shorter_than_the_usual() -> None:
+    endpointer = Endpointer(replace(ADVISED, unfinished_silence_ms=0))
+    hear(endpointer, "##..")
+    endpointer.advise(4 * W, 0.1, 4 * W)
+    assert hear(endpointer, "..", 4) == [stopped(6)]
+
+
+def test_without_an_answer_the_silence_rules() -> None:
+    endpointer = Endpointer(ADVISED)
+    assert hear(endpointer, "##....")[-1] == stopped(6)
+    assert endpointer.advise(4 * W, 0.9, 6 * W) == []
+
+
+def test_advice_about_a_pause_that_is_over_is_ignored() -> None:
+    endpointer = Endpointer(ADVISED)
+    hear(endpointer, "##..#")
+    assert endpointer.advise(4 * W, 0.9, 5 * W) == []
+    assert hear(endpointer, "..", 5) == [SpeechPaused(5 * W, 7 * W)]
+    assert endpointer.advise(4 * W, 0.9, 7 * W) == []
+    assert endpointer.state is State.PAUSED
+    assert endpointer.advise(7 * W, 0.9, 7 * W) == [stopped(7)]
+
+
+def test_who_goes_on_after_advice_is_told_to_have_resumed_and_is_asked_about_again() -> None:
+    endpointer = Endpointer(ADVISED)
+    hear(endpointer, "##..")
+    endpointer.advise(4 * W, 0.1, 4 * W)
+    events = hear(endpointer, "...#..", 4)
+    assert events == [SpeechResumed(7 * W), SpeechPaused(8 * W, 10 * W)]
+    assert endpointer.advise(10 * W, 0.9, 10 * W) == [stopped(10)]
+
+
+def test_advice_that_nobody_wants_is_ignored() -> None:
+    endpointer = Endpointer(replace(ADVISED, end_of_turn_threshold=0.0))
+    hear(endpointer, "##..")
+    assert endpointer.advise(4 * W, 1.0, 4 * W) == []
+    assert endpointer.state is State.PAUSED
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.9])
+def test_a_turn_that_becomes_manual_takes_no_advice(probability: float) -> None:
+    endpointer = Endpointer(ADVISED)
+    hear(endpointer, "##..")
+    endpointer.replace(replace(ADVISED, manual=True), 4 * W)
+    assert endpointer.advise(4 * W, probability, 4 * W) == []
+    assert endpointer.state is State.HELD
 
 
 def test_a_pause_as_long_as_the_silence_is_the_end() -> None:

@@ -159,7 +159,7 @@ async def test_many_sessions_are_heard_in_common_steps(monkeypatch: pytest.Monke
         for name in names:
             while not of(served, name, "speech_stopped"):
                 await served[0].next()
-    assert engine.sizes[1] == max(engine.sizes) == vad.MOST_IN_STEP
+    assert engine.sizes[1] == max(engine.sizes) == engine.most_windows
 
 
 async def test_seconds_in_one_session_do_not_hold_up_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ async def test_a_step_that_was_put_off_gives_way_to_one_that_is_not(monkeypatch:
     handler._due.append(session)
     handler._schedule()
     time.sleep(2 * vad.PACE_S)  # noqa: ASYNC251 - the timer is due before the loop comes to what follows
-    handler._due.extend([session] * vad.ENOUGH)
+    handler._due.extend([session] * handler._engine.enough_windows)
     handler._schedule()
     await asyncio.sleep(2 * vad.PACE_S)
     assert steps == ["step"]

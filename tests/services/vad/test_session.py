@@ -1,11 +1,13 @@
 """A session without bus and engine: frames in, frames out. A window of 512 samples is speech if its first is not 0."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from bus.errors import InvalidRequestError, JobError, OverloadedError
 from bus.frames import Frame, Header
@@ -25,6 +27,7 @@ class Wire:
     def __init__(
         self, *, at_sample: int = 0, first_turn_id: int = 1, in_turn: bool = False, **endpointing: Any
     ) -> None:
+        self.questions: list[tuple[int, bytes]] = []  # to the end-of-turn model
         self.sent: list[tuple[str, Frame]] = []
         header = Header(session_id="s1", reply_to="gateway", next="asr", generation=1)
         self.job = Job(("s1", ""), header, 0.0, send=lambda *sent: self.sent.append(sent), ended=lambda *_: None)
@@ -35,7 +38,8 @@ class Wire:
             first_turn_id=first_turn_id,
             in_turn=in_turn,
         )
-        self.session = Session(self.job, Frame(header=header, session_open=opened), W)
+        ask = self._ask if opened.endpointing.end_of_turn_threshold else None
+        self.session = Session(self.job, Frame(header=header, session_open=opened), W, ask)
         self.position = at_sample
 
     def give(self, header: Fields | None = None, /, **body: Any) -> None:
@@ -49,6 +53,14 @@ class Wire:
         """Give audio that goes on where the last ended."""
         self.give(header, audio=pb.Audio(pcm=pcm, at_sample=self.position))
         self.position += len(pcm) // 2
+
+    def _ask(self, at: int, pcm: bytes) -> None:
+        self.questions.append((at, pcm))
+
+    def advise(self, probability: float | None) -> None:
+        """Answer the newest question."""
+        self.session.advise(self.questions[-1][0], probability)
+        self.run()
 
     def run(self) -> None:
         while self.session.settle():
@@ -370,3 +382,158 @@ def test_lone_samples_do_not_pile_up_headers() -> None:
         frame = Frame(header=Header(session_id="s1"), audio=pb.Audio(pcm=b"\0\0", at_sample=number))
         wire.session.take("audio", frame)
     assert len(wire.session._intake._arrivals) <= 25  # one in 10 ms
+
+
+# A pause is told after two silent windows, the turn ends after six, or twelve if the model expects more.
+ADVISED: Fields = {
+    "silence_duration_ms": 192,
+    "pause_ms": 64,
+    "end_of_turn_threshold": 0.5,
+    "unfinished_silence_ms": 384,
+}
+
+
+def outcomes() -> dict[str, float]:
+    """Return how often the end-of-turn model was how useful."""
+    words = ("finished", "unfinished", "resumed", "late", "failed")
+    return {word: REGISTRY.get_sample_value("speech_vad_end_of_turn_total", {"outcome": word}) or 0.0 for word in words}
+
+
+def counted(before: dict[str, float]) -> dict[str, float]:
+    """Return what was counted since *before*."""
+    return {word: number - before[word] for word, number in outcomes().items() if number != before[word]}
+
+
+def test_the_model_is_asked_about_the_turn_up_to_the_pause() -> None:
+    wire = Wire(at_sample=1_000, **ADVISED)
+    wire.hear(audio("...#####.."))
+    assert wire.questions == [(10 * W, audio("...#####..")[2 * 2 * W :])]
+
+
+def test_the_model_gets_the_last_8_s_of_a_long_turn() -> None:
+    wire = Wire(**ADVISED)
+    spoken = audio("#" * 400 + "..")
+    for start in range(0, len(spoken), 2 * SECOND):
+        wire.hear(spoken[start : start + 2 * SECOND])
+    assert wire.questions == [(402 * W, spoken[-2 * 8 * SECOND :])]
+
+
+def test_advice_ends_the_turn_where_it_was_asked_and_no_speech_goes_beyond() -> None:
+    before = outcomes()
+    wire = Wire(at_sample=1_000, **ADVISED)
+    wire.hear(audio("...#####.."), {"stamps": [pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=7)]})
+    wire.hear(audio("..."), {"stamps": [pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED, unix_us=8)]})
+    wire.advise(0.9)
+    (stopped,) = wire.of("speech_stopped")
+    assert stopped.speech_stopped.at_sample == 1_000 + 10 * W
+    assert stopped.speech_stopped.decided_at_sample == 1_000 + 13 * W
+    # The stamps are those of the audio that was judged: what the model takes counts as our own time.
+    assert stopped.header.stamps[0].unix_us == 7
+    assert wire.turns() == {1: audio("...#####..")[2 * 2 * W :]}
+    assert wire.of("speech")[-1].speech.last
+    assert counted(before) == {"finished": 1}
+
+
+def test_the_next_turn_may_begin_in_what_came_after_the_advised_end() -> None:
+    wire = Wire(**ADVISED)
+    wire.hear(audio("...#####..."))
+    wire.advise(0.9)
+    later = audio("...#####...###")
+    wire.hear(later[2 * 11 * W :])
+    assert [frame.speech_started.at_sample for frame in wire.of("speech_started")] == [2 * W, 10 * W]
+    assert wire.turns()[2] == later[2 * 10 * W : 2 * 13 * W]
+
+
+def test_advice_against_the_end_lets_the_speech_go_on_and_the_silence_be_longer() -> None:
+    before = outcomes()
+    wire = Wire(**ADVISED)
+    spoken = audio("#####" + "." * 12)
+    wire.hear(spoken[: 2 * 10 * W])
+    wire.advise(0.2)
+    assert not wire.of("speech_stopped")
+    wire.hear(spoken[2 * 10 * W :])
+    (stopped,) = wire.of("speech_stopped")
+    assert stopped.speech_stopped.at_sample == 17 * W
+    assert wire.turns() == {1: spoken}
+    assert counted(before) == {"unfinished": 1}
+
+
+@pytest.mark.parametrize(("windows", "outcome"), [("....", "late"), ("#...", "resumed")])
+def test_an_answer_that_comes_too_late_changes_nothing(windows: str, outcome: str) -> None:
+    before = outcomes()
+    wire = Wire(**ADVISED)
+    spoken = audio("#####.." + windows)
+    wire.hear(spoken[: 2 * 7 * W])
+    first = wire.questions[0][0]
+    wire.hear(spoken[2 * 7 * W :])
+    told = wire.events()
+    wire.session.advise(first, 0.9)
+    wire.run()
+    assert wire.events() == told
+    assert counted(before) == {outcome: 1}
+
+
+def test_who_resumed_is_judged_again_at_the_next_pause() -> None:
+    wire = Wire(**ADVISED)
+    spoken = audio("#####..##..")
+    wire.hear(spoken[: 2 * 7 * W])
+    wire.hear(spoken[2 * 7 * W :])
+    assert [at for at, _ in wire.questions] == [7 * W, 11 * W]
+    wire.advise(0.9)
+    assert wire.turns() == {1: spoken}
+    assert [frame.speech_stopped.at_sample for frame in wire.of("speech_stopped")] == [11 * W]
+
+
+def test_a_model_that_fails_leaves_it_to_the_silence() -> None:
+    before = outcomes()
+    wire = Wire(**ADVISED)
+    wire.hear(audio("#####...."))
+    wire.advise(None)
+    wire.hear(audio(".."))
+    assert [frame.speech_stopped.at_sample for frame in wire.of("speech_stopped")] == [11 * W]
+    assert counted(before) == {"failed": 1}
+
+
+def test_a_cleared_turn_takes_no_advice() -> None:
+    wire = Wire(**ADVISED)
+    wire.hear(audio("#####.."))
+    wire.give(input_clear=pb.InputClear())
+    wire.advise(0.9)
+    assert not wire.of("speech_stopped")
+
+
+def test_a_commit_does_not_wait_for_advice() -> None:
+    wire = Wire(**ADVISED)
+    wire.hear(audio("#####..."))
+    wire.give(input_commit=pb.InputCommit())
+    wire.advise(0.9)
+    assert [frame.speech_stopped.at_sample for frame in wire.of("speech_stopped")] == [8 * W]
+    assert wire.turns() == {1: audio("#####...")}
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_an_end_of_turn_threshold_is_a_probability(threshold: float) -> None:
+    wire = Wire()
+    with pytest.raises(InvalidRequestError, match="end_of_turn_threshold"):
+        wire.give(session_update=pb.SessionUpdate(endpointing=asked(end_of_turn_threshold=threshold)))
+
+
+@given(cuts=st.lists(st.integers(0, len(SPOKEN) // 2), max_size=30), script=st.lists(st.floats(0, 1), min_size=9))
+@settings(deadline=None, max_examples=50)
+def test_advice_that_comes_at_once_does_not_depend_on_how_the_audio_is_cut(
+    cuts: list[int], script: list[float]
+) -> None:
+    wires = []
+    for edges in ([0, len(SPOKEN) // 2], [0, *sorted(cuts), len(SPOKEN) // 2]):
+        wire = Wire(**ADVISED)
+        answers = iter(script)
+
+        def ask(at: int, _: bytes, wire: Wire = wire, answers: Iterator[float] = answers) -> None:
+            wire.session.advise(at, next(answers))
+
+        wire.session._ask_model = ask
+        for start, end in pairwise(edges):
+            wire.hear(SPOKEN[2 * start : 2 * end])
+        wires.append(wire)
+    assert wires[0].events() == wires[1].events()
+    assert wires[0].turns() == wires[1].turns()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.vad.engine import Engine, Floats, StateRows
-from services.vad.engines import energy, silero
+from services.vad.engines import energy, silero, silero_torch
 
 SECOND = 31  # windows
 
@@ -15,11 +15,14 @@ SECOND = 31  # windows
 def build(name: str) -> Engine:
     if name == "energy":
         return energy.Engine(energy.Settings())
+    if name == "silero-torch":
+        pytest.importorskip("torch", reason="torch is not installed (make test-engines installs it)")
+        return silero_torch.Engine(silero_torch.Settings())
     pytest.importorskip("onnxruntime")
     return silero.Engine(silero.Settings())
 
 
-@pytest.fixture(params=["energy", "silero"])
+@pytest.fixture(params=["energy", "silero", "silero-torch"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     loaded = build(request.param)
     loaded.load()
@@ -72,7 +75,7 @@ def test_no_sound_yields_anything_but_probabilities(engine: Engine, kind: str) -
 
 @pytest.mark.parametrize("count", [2, 5, 33, 100])
 def test_a_batch_gives_every_session_what_it_gets_alone(engine: Engine, count: int) -> None:
-    # Silero: identical where this was written (x86-64); another processor's kernels may round otherwise.
+    # Silero in ONNX: identical where this was written (x86-64); another processor's kernels may round otherwise.
     random = np.random.default_rng(2)
     steps = 4
     sounds = (random.standard_normal((count, steps, engine.window_samples)) * 0.1).astype(np.float32)

@@ -8,24 +8,25 @@ import pytest
 
 from bus.errors import ConfigurationError
 from services.vad.engines import silero
+from services.vad.silero import packaged_file
 
 
 def test_the_package_is_found_without_being_imported() -> None:
-    assert silero.packaged_model().name in silero.FILES
+    assert packaged_file("silero", silero.FILES).name in silero.FILES
     assert "silero_vad" not in sys.modules
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silero, "find_spec", lambda _: None)
+    monkeypatch.setattr("services.vad.silero.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match="pip install --no-deps silero-vad"):
         silero.Engine(silero.Settings()).load()
 
 
 def test_a_package_without_the_model_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     spec = ModuleSpec("silero_vad", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(silero, "find_spec", lambda _: spec)
+    monkeypatch.setattr("services.vad.silero.find_spec", lambda _: spec)
     with pytest.raises(ConfigurationError, match="pip install"):
-        silero.packaged_model()
+        packaged_file("silero", silero.FILES)
 
 
 def test_a_missing_runtime_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Advice at a pause: whether the speaker has finished. `engines/` holds the models, one file each."""
