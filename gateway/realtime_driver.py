@@ -119,6 +119,9 @@ class RealtimeDriver(Driver):
             prefix_padding_ms=asked.prefix_padding_ms,
             silence_duration_ms=asked.silence_duration_ms,
             min_speech_ms=self._min_speech_ms,
+            pause_ms=asked.pause_ms,
+            end_of_turn_threshold=asked.end_of_turn_threshold,
+            unfinished_silence_ms=asked.unfinished_silence_ms,
         )
 
     def _recognition(self) -> pb.Recognition:

@@ -102,11 +102,24 @@ def test_detection_switched_on_hears_only_what_comes_after() -> None:
     assert told(story.says(2, "hello"))[0] == "SpeechStarted"
 
 
-@pytest.mark.parametrize(("eagerness", "silence_ms"), [("low", 1600), ("medium", 900), ("auto", 900), ("high", 500)])
-def test_semantic_detection_waits_by_eagerness(eagerness: str, silence_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("eagerness", "silence_ms", "threshold", "unfinished_ms"),
+    [("low", 1600, 0.75, 8000), ("medium", 900, 0.5, 4000), ("auto", 900, 0.5, 4000), ("high", 500, 0.25, 2000)],
+)
+def test_semantic_detection_waits_by_eagerness(
+    eagerness: str, silence_ms: int, threshold: float, unfinished_ms: int
+) -> None:
     story = Story()
     story.detects(type="semantic_vad", eagerness=eagerness)
-    assert story.session.endpointing.silence_duration_ms == silence_ms
+    asked = story.session.endpointing
+    assert (asked.silence_duration_ms, asked.end_of_turn_threshold) == (silence_ms, threshold)
+    assert asked.unfinished_silence_ms == unfinished_ms
+    assert 0 < asked.pause_ms < silence_ms
+
+
+def test_plain_detection_asks_no_model() -> None:
+    asked = Story().session.endpointing
+    assert (asked.pause_ms, asked.end_of_turn_threshold, asked.unfinished_silence_ms) == (0, 0.0, 0)
 
 
 def test_detection_is_tuned_while_it_runs() -> None:
