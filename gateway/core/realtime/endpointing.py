@@ -32,6 +32,11 @@ class Endpointing:
     end_of_turn_threshold: float = 0.0  # 0: silence alone ends turns
     unfinished_silence_ms: int = 0
 
+    @property
+    def longest_silence_ms(self) -> int:
+        """Silence that ends any turn, whatever a model thinks of it."""
+        return max(self.silence_duration_ms, self.unfinished_silence_ms)
+
 
 def endpointing_of(config: SessionConfig) -> Endpointing:
     """Return what *config* means for the vad."""

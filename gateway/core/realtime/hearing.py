@@ -393,7 +393,7 @@ class Hearing:
         """Give the vad the silence that a client which stopped sending would have sent."""
         config = self._scene.config
         room_ms = IN_FLIGHT_MS - int(self._input.in_flight_ms)
-        silence_ms = min(endpointing_of(config).silence_duration_ms + STARVED_EXTRA_MS, room_ms)
+        silence_ms = min(endpointing_of(config).longest_silence_ms + STARVED_EXTRA_MS, room_ms)
         self._watch.silence_sent(self._scene.now_ms)
         self._clock.skip(self._tape.end_ms, silence_ms)
         wire = config.input_format
