@@ -1,5 +1,7 @@
 """The manifests are what the cluster takes, and say of the suite what its code says."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bus.curve import read_keys
 from bus.main import HUNG_THREADS_S
 from bus.settings import ServiceSettings
+from launcher.keys import new
 from tests.deploy.manifests import (
     BASE,
     KUBERNETES,
@@ -200,6 +204,24 @@ def test_services_lead_to_ports_that_the_gateway_names(service: Object) -> None:
     ports = {port["name"]: port["containerPort"] for port in container(DEPLOYMENTS["gateway"])["ports"]}
     for port in service["spec"]["ports"]:
         assert port["port"] == ports[port["targetPort"]]
+
+
+def test_the_keys_of_the_bus_lie_where_processes_read_them(tmp_path: Path) -> None:
+    new(tmp_path / "KEYS", ["pods"])
+    component = KUBERNETES / "components" / "bus-keys" / "kustomization.yaml"
+    told = component.read_text(encoding="utf-8")
+    secret = {Path(file).name: tmp_path / file for file in re.findall(r"--from-file=(\S+)", told)}
+    volume, mount, variable = (
+        change["value"] for change in yaml.safe_load(documents(component)[0]["patches"][0]["patch"])
+    )
+    for item in volume["secret"]["items"]:
+        mounted = tmp_path / "mounted" / item["path"]
+        mounted.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(secret[item["key"]], mounted)
+    keys = read_keys(str(tmp_path / "mounted"))
+    assert keys is not None
+    assert keys.own.public in keys.allowed()
+    assert variable == {"name": "BUS_KEYS", "value": mount["mountPath"]}
 
 
 def test_an_overlay_s_images_are_engines_of_the_suite() -> None:

@@ -30,7 +30,8 @@ SOCKET = DEPLOY / "swarm.socket.yaml"
 SERVICES_OF = {path: documents(path)[0]["services"] for path in (STACK, SOCKET)}
 GATEWAYS = [(STACK, "gateway"), (SOCKET, "gateway-socket")]
 ALL = [*((STACK, role) for role in ROLES), (SOCKET, "gateway-socket")]
-COMPOSE_FILES = [*sorted(ROOT.glob("compose*.yaml")), *sorted(DEPLOY.rglob("compose*.yaml")), STACK, SOCKET]
+COMPOSE_FILES = [*sorted(ROOT.glob("compose*.yaml")), STACK, SOCKET]
+OVERLAYS = sorted(ROOT.glob("compose.*.yaml"))
 
 
 def role_of(service: str) -> str:
@@ -52,6 +53,16 @@ def test_every_compose_file_fits_the_schema_of_the_specification(path: Path) -> 
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_docker_takes_compose_with_each_overlay(overlay: Path) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("compose files were not read by docker compose: there is none here")
+    command = [docker, "compose", f"--file={ROOT / 'compose.yaml'}", f"--file={overlay}", "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("files", [[STACK], [STACK, SOCKET]], ids=["alone", "with raw TCP"])
@@ -102,6 +113,9 @@ def test_no_task_can_do_more_than_it_must(path: Path, service: str) -> None:
     found = SERVICES_OF[path][service]
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
+    writable = {volume["target"]: volume["type"] for volume in found["volumes"]}
+    assert writable.pop("/models", None) == ("volume" if service in SERVICES else None)
+    assert list(writable.values()) == ["tmpfs"]
     assert found["deploy"]["resources"]["limits"].keys() == {"memory"}
 
 
