@@ -31,6 +31,9 @@ class _FrameCounts(Collector):
 REGISTRY.register(_FrameCounts())
 
 FRAMES_DROPPED = Counter("speech_frames_dropped_total", "Frames not used, by reason.", ["reason"])
+PEERS_REFUSED = Counter(
+    "speech_peers_refused_total", "Connections on the bus that did not come about, by reason.", ["reason"]
+)
 LEASES = Gauge("speech_leases", "Leases held.")
 LEASES_REFUSED = Counter("speech_leases_refused_total", "Leases refused, by reason.", ["reason"])
 JOBS = Counter("speech_jobs_total", "Leases that ended, by outcome.", ["outcome"])

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from bus.curve import Keys
 from bus.errors import ConfigurationError, MalformedFrameError
 from bus.frames import BODIES, IN_ORDER, MEDIA, Frame, Header, answer, decode
 from bus.logs import OncePerSecond
-from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT
+from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT, PEERS_REFUSED
 from bus.own_host import numbered
 from bus.sockets import HARD_LIMIT_BYTES, Context, Lane, Outbox
 from proto.v1 import speech_pb2 as pb
@@ -34,11 +35,19 @@ class Node:
     """Sends frames to any address and hands every good frame of the inbox to *receive*.
 
     Use from one event loop only. *receive* gets the name of the body and the frame; what it raises is logged and
-    counted, and the node goes on.
+    counted, and the node goes on. With *keys*, tcp connections are encrypted, and only with members of the suite.
     """
 
-    def __init__(self, bind: str, role: pb.Role.ValueType, receive: Receive, advertise: str = "") -> None:
-        self._context = Context()
+    def __init__(
+        self,
+        bind: str,
+        role: pb.Role.ValueType,
+        receive: Receive,
+        advertise: str = "",
+        keys: Keys | None = None,
+    ) -> None:
+        self._context = Context(keys, self._refused)
+        self._has_keys = keys is not None
         self._role = role
         self._receive = receive
         self._outboxes: dict[str, Outbox] = {}
@@ -128,6 +137,16 @@ class Node:
         self._outboxes[address] = outbox
         self._used_at[address] = self._loop.time()
         return outbox
+
+    def _refused(self, address: str, why: str) -> None:
+        """Count a connection that did not come about; *address* is that of a peer, "" if it was made to our inbox."""
+        PEERS_REFUSED.labels("to a peer" if address else "to the inbox").inc()
+        held_back = self._log_limit.held_back(f"refused {bool(address)}")
+        if held_back is not None:
+            ours = "has --bus_keys, and both need keys of the same suite" if self._has_keys else "has no --bus_keys"
+            log.warning(
+                "no connection", peer=address or "somebody", why=why, hint=f"this process {ours}", more=held_back
+            )
 
     def _drain(self, batch: list[bytes]) -> None:
         receive, counts = self._receive, FRAMES_RECEIVED

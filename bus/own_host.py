@@ -16,7 +16,7 @@ def numbered(address: str) -> str:
         return address
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, family=socket.AF_INET, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):  # a port may be `*`
         return address
     own = next((number for *_, (number, *_) in found if _is_ours(str(number))), None)
     return f"tcp://{own}:{parts.port}" if own else address

@@ -17,6 +17,7 @@ import structlog
 
 from bus import metrics
 from bus.announce import Announcer
+from bus.curve import read_keys
 from bus.errors import AtCapacityError, DeadlineError, JobError, LeaseExpiredError
 from bus.frames import PROTOCOL_VERSION, Frame, Header, answer
 from bus.health import Health
@@ -108,7 +109,9 @@ class Service:
         self._handler = handler
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._node = Node(settings.bind, handler.role, self._receive, settings.advertise)
+        self._node = Node(
+            settings.bind, handler.role, self._receive, settings.advertise, read_keys(settings.bus_keys)
+        )
         self._jobs: dict[JobKey, Job] = {}
         self._by_session: dict[str, set[JobKey]] = {}
         self._cancelled: OrderedDict[JobKey, int] = OrderedDict()

@@ -1,5 +1,6 @@
 """Settings: one pydantic model gives the environment variables and the command-line flags of a process."""
 
+import os
 import re
 import sys
 from typing import Annotated, TypeVar
@@ -12,7 +13,7 @@ from bus.logs import LogFormat
 # Where a gateway listens for services, and where services look for one, when nothing else is said.
 GATEWAY_INBOX = "tcp://127.0.0.1:7700"
 
-ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^/:\s]+):\d{1,5}|(ipc|inproc)://\S+")
+ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^/:\s]+):\d{1,5}|ipc://\S+")
 
 # What is given to a setting with such a name is not shown.
 SECRET = ("key", "token", "secret", "password")
@@ -31,6 +32,10 @@ class ProcessSettings(BaseSettings):
 
     bind: str = Field("", description="address of the inbox, tcp://HOST:PORT or ipc://PATH")
     advertise: str = Field("", description="address that others reach the inbox at, where it differs from --bind")
+    bus_keys: str = Field(
+        default_factory=lambda: os.environ.get("BUS_KEYS", ""),
+        description="folder of this member's keys: tcp:// inboxes are encrypted and open to members only (or BUS_KEYS)",
+    )
     health_host: str = Field("127.0.0.1", description="interface for /health/live, /health/ready and /metrics")
     health_port: int = Field(0, ge=0, le=65535, description="port for health and metrics; 0: any free one")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")

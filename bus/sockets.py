@@ -1,4 +1,6 @@
-"""ZeroMQ sockets on an asyncio loop: one inbox to read, one outbox per peer. Only this module imports zmq.
+"""ZeroMQ sockets on an asyncio loop: one inbox to read, one outbox per peer.
+
+Only this module and `bus.curve`, which holds its keys, import zmq.
 
 `zmq.asyncio` costs a future per message. Here the socket's file descriptor is registered with the loop and drained in
 bounded batches. The descriptor is edge-triggered: it becomes readable when the socket's state changes, not while
@@ -8,16 +10,20 @@ that ZeroMQ has emptied its own mailbox and that the next change will signal aga
 """
 
 import asyncio
+import itertools
 import socket as posix
 import stat
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import zmq
 
+from bus.curve import Guard, Keys, guard_inbox, guard_outbox
 from bus.errors import ConfigurationError
 from bus.frames import MAX_FRAME_BYTES
 
@@ -36,14 +42,28 @@ BATCH_BYTES: Final = 1024 * 1024
 KEEPALIVE_IDLE_S: Final = 30
 KEEPALIVE_INTERVAL_S: Final = 10
 KEEPALIVE_PROBES: Final = 3
+# A connection that says nothing for so long before it is known to be a peer's is closed (ZeroMQ's own choice is 30 s).
+HANDSHAKE_MS: Final = 5000
+# Connections that the kernel holds for an inbox that is busy: more than a site has processes.
+ACCEPT_QUEUE: Final = 512
+# What a peer's address may begin with: other transports of ZeroMQ are none of the suite's.
+SCHEMES: Final = ("tcp://", "ipc://")
+# Longest address: a host's name has 253 characters, a unix socket's path 107.
+ADDRESS_CHARACTERS: Final = 300
+# ZeroMQ tries again when nobody answers, never when who answers is no peer or refuses us. We do, so often: it may be a
+# peer that starts at the port of another program, or one that is about to be given our key.
+REFUSED_RETRY_S: Final = 1.0
 
 # Plain ints: pyzmq's enums cost as much as the call they are given to.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
+_REFUSALS: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+_FAILURES: Final = _REFUSALS | int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
 Receive = Callable[[list[bytes]], None]
+Refused = Callable[[str, str], None]
 
 
 class Lane(Enum):
@@ -58,21 +78,47 @@ class Lane(Enum):
 
 
 class Context:
-    """The ZeroMQ context of a process. Close it after every socket made from it."""
+    """The ZeroMQ context of a process. Close it after every socket made from it.
 
-    def __init__(self) -> None:
+    With *keys*, its tcp sockets speak CURVE and nothing else. *refused* gets a peer's address ("" for who came to us)
+    and the reason when a connection did not come about because one side did not take the other for a peer.
+    """
+
+    def __init__(self, keys: Keys | None = None, refused: Refused = lambda _address, _why: None) -> None:
         self._zmq = zmq.Context(io_threads=1)
+        self._keys = keys
+        self._refused = refused
+        self._guard: Guard | None = None
 
     def inbox(self, address: str, receive: Receive) -> "Inbox":
         """Bind a PULL at *address* and give batches of messages to *receive*. Call from the loop that is to read."""
-        return Inbox(self._socket(zmq.PULL), address, receive)
+        socket = self._socket(zmq.PULL)
+        if not _is_tcp(address):
+            return Inbox(socket, address, receive)
+        if self._keys is not None:
+            self._guard = self._guard or Guard(self._zmq, self._keys)
+            guard_inbox(socket, self._keys)
+        return Inbox(socket, address, receive, partial(self._refused, ""))
 
     def outbox(self, address: str) -> "Outbox":
-        """Connect a PUSH to *address*. Call from the loop that is to send."""
-        return Outbox(self._socket(zmq.PUSH), address)
+        """Connect a PUSH to *address*. Call from the loop that is to send.
+
+        Raises:
+            ConfigurationError: *address* is none that a peer can have.
+        """
+        if len(address) > ADDRESS_CHARACTERS or not address.startswith(SCHEMES):
+            raise ConfigurationError(f"cannot connect to {address[:80]!r}: no tcp:// or ipc:// address")
+        socket = self._socket(zmq.PUSH)
+        if not _is_tcp(address):
+            return Outbox(socket, address)
+        if self._keys is not None:
+            guard_outbox(socket, self._keys)
+        return Outbox(socket, address, partial(self._refused, address))
 
     def close(self) -> None:
         """Close what is left and drop what was not sent."""
+        if self._guard is not None:
+            self._guard.close()
         self._zmq.destroy(linger=0)
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
@@ -95,12 +141,50 @@ def set_options(socket: zmq.Socket[bytes]) -> None:
         (zmq.MAXMSGSIZE, HARD_LIMIT_BYTES),
         (zmq.RECONNECT_IVL, 50),
         (zmq.RECONNECT_IVL_MAX, 1000),
+        (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+        (zmq.BACKLOG, ACCEPT_QUEUE),
         (zmq.TCP_KEEPALIVE, 1),
         (zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S),
         (zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S),
         (zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES),
     ):
         socket.setsockopt(option, value)
+
+
+class Handshakes:
+    """Tells *failed* about each connection of a tcp *socket* on which one side did not take the other for a peer.
+
+    Only tcp sockets are watched, and only for that: a watch costs two descriptors, and nothing while nobody connects.
+    *events* are those of ZeroMQ's monitor. Make it before the socket is bound or connected.
+    """
+
+    _numbers: Final = itertools.count()
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int, failed: Callable[[], None]) -> None:
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._watched = socket
+        try:
+            self._monitor = socket.get_monitor_socket(events, f"inproc://handshakes-{next(self._numbers)}")
+        except zmq.ZMQError as error:  # no descriptor is left
+            socket.close()
+            raise ConfigurationError(f"cannot make a socket: {error}; raise the limit of open files") from error
+        self._fd = self._monitor.FD
+        self._loop.add_reader(self._fd, self._read)
+        self._loop.call_soon(self._read)  # what came before the descriptor was watched
+
+    def close(self) -> None:
+        """Watch no more. Once."""
+        self._loop.remove_reader(self._fd)
+        if not self._watched.closed:
+            self._watched.disable_monitor()
+        self._monitor.close()
+
+    def _read(self) -> None:
+        with suppress(zmq.Again):
+            while not self._monitor.closed:
+                self._monitor.recv_multipart(_NOBLOCK)
+                self._failed()
 
 
 class Inbox:
@@ -110,11 +194,25 @@ class Inbox:
     the sender.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, receive: Receive) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        receive: Receive,
+        refused: Callable[[str], None] | None = None,
+    ) -> None:
         self._socket = socket
         self._receive = receive
         self._closed = False
-        self.address = bind(socket, address)
+        self._handshakes = (
+            Handshakes(socket, _FAILURES, partial(refused, "it did not speak as a peer does")) if refused else None
+        )
+        try:
+            self.address = bind(socket, address)
+        except ConfigurationError:
+            if self._handshakes is not None:
+                self._handshakes.close()
+            raise
         self._ipc_path = ipc_path(self.address)
         self._fd = socket.FD
         self._loop = asyncio.get_running_loop()
@@ -128,6 +226,8 @@ class Inbox:
             return
         self._closed = True
         self._loop.remove_reader(self._fd)
+        if self._handshakes is not None:
+            self._handshakes.close()
         self._socket.close()
         if self._ipc_path is not None:
             self._ipc_path.unlink(missing_ok=True)
@@ -187,9 +287,12 @@ class Outbox:
     CONTROL_FRAMES: Final = 10_000
     CONTROL_BYTES: Final = 8 * MAX_FRAME_BYTES
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], address: str, refused: Callable[[str], None] | None = None) -> None:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
+        self._refused = refused
+        self._retry: asyncio.TimerHandle | None = None
+        self._handshakes = Handshakes(socket, _REFUSALS, self._turned_away) if refused else None
         self._corked: list[tuple[bytes, Lane]] = []
         self._media: deque[bytes] = deque()
         self._media_bytes = 0
@@ -205,6 +308,8 @@ class Outbox:
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
+            if self._handshakes is not None:
+                self._handshakes.close()
             socket.close()
             raise ConfigurationError(f"cannot connect to {address!r}: {error}") from error
         # What `Socket.send` of pyzmq ends in, without its look at options that nobody here uses: half its time.
@@ -244,10 +349,27 @@ class Outbox:
             if self._blocked:
                 self._blocked = False
                 self._loop.remove_reader(self._fd)
+            if self._retry is not None:
+                self._retry.cancel()
+            if self._handshakes is not None:
+                self._handshakes.close()
             self._socket.close()
             self._corked.clear()
             self._control.clear()
             self._media.clear()
+
+    def _turned_away(self) -> None:
+        """Have ZeroMQ, which gives up here, try again soon. What it held for the peer is lost."""
+        if self._refused is not None:
+            self._refused("it is no peer, or does not take us for one")
+        if self._retry is None:
+            self._retry = self._loop.call_later(REFUSED_RETRY_S, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._retry = None
+        with suppress(zmq.ZMQError):  # what is left of the connection
+            self._socket.disconnect(self.address)
+        self._socket.connect(self.address)
 
     def _queue(self, data: bytes, lane: Lane) -> bool:
         size = len(data)
@@ -339,6 +461,10 @@ def bind(socket: zmq.Socket[bytes], address: str) -> str:
         socket.close()
         raise ConfigurationError(f"cannot bind inbox {address!r}: {error}; choose another with --bind") from error
     return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+
+def _is_tcp(address: str) -> bool:
+    return address.startswith("tcp://")
 
 
 def ipc_path(address: str) -> Path | None:

@@ -10,6 +10,7 @@ import structlog
 import uvloop
 
 from bus import logs
+from bus.curve import read_keys
 from bus.errors import ConfigurationError
 from bus.health_server import HealthServer
 from bus.main import die
@@ -30,7 +31,7 @@ async def serve(settings: GatewaySettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    link = BusLink(settings.bind, settings.advertise)
+    link = BusLink(settings.bind, settings.advertise, read_keys(settings.bus_keys))
     health: HealthServer | None = None
     listeners: list[TcpListener | WebListener] = []
     watching = asyncio.create_task(link.run())

@@ -7,6 +7,7 @@ import structlog
 
 from bus import metrics as bus_metrics
 from bus.announce import BEAT_S
+from bus.curve import Keys
 from bus.frames import Frame
 from bus.health import Health
 from bus.node import Node
@@ -43,9 +44,9 @@ class Receiver(Protocol):
 class BusLink:
     """Carries frames between sessions and services."""
 
-    def __init__(self, bind: str, advertise: str = "") -> None:
+    def __init__(self, bind: str, advertise: str = "", keys: Keys | None = None) -> None:
         self.registry = Registry()
-        self._node = Node(bind, pb.GATEWAY, self._receive, advertise)
+        self._node = Node(bind, pb.GATEWAY, self._receive, advertise, keys)
         self._sessions: dict[str, Receiver] = {}
         self._loop = asyncio.get_running_loop()
         self.health = Health(self._why_not_ready)

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "say": "stream recordings to a running suite, show and save its answers",
     "talk": "talk to a running suite by microphone and loudspeakers",
     "demo": "run the suite, ask it a question by voice, save the answer",
+    "keys": "make the keys that encrypt the bus between hosts",
 }
 
 

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from bus import engines
+from bus.curve import read_keys
 from bus.errors import ConfigurationError
 from bus.settings import ProcessSettings, ServiceSettings
 from gateway.settings import (
@@ -34,7 +35,7 @@ from launcher.parts import GATEWAY, ROLES, Part, Plan
 
 PROG: Final = "speech-to-speech"
 # Flags that mean the same to every process; without a prefix they go to all of them.
-SHARED: Final[tuple[str, ...]] = ("log_level", "log_format", "log_content", "health_host")
+SHARED: Final[tuple[str, ...]] = ("log_level", "log_format", "log_content", "health_host", "bus_keys")
 # What the launcher itself tells the services.
 _OURS: Final = ("engine", "gateways")
 _WORDS: Final = {"vad": "voice activity detection", "asr": "recognition", "llm": "answers", "tts": "speech"}
@@ -105,6 +106,10 @@ def _plan(
     shared = {name: told[GATEWAY][name] for name in SHARED if name in told[GATEWAY]}
     gateway_args = _args(_quiet(told[GATEWAY], "GATEWAY"))
     settings = _checked(GatewaySettings, gateway_args, "--{}".format)
+    try:
+        read_keys(settings.bus_keys)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from error
     services: list[Part] = []
     for role in ROLES:
         args = [f"--engine={given[role]}", *_args(_quiet(shared | told[role], role.upper()))]
