@@ -1,0 +1,16 @@
+"""A small model that tells stories, loaded once."""
+
+from pathlib import Path
+
+import pytest
+
+from services.llm.local.loading import Loaded, Source, _load
+
+
+@pytest.fixture(scope="session")
+def stories(models: Path) -> Loaded:
+    pytest.importorskip("transformers", reason="transformers is not installed (make test-engines installs it)")
+    folder = models / "stories260K-hf"
+    if not folder.is_dir():
+        pytest.skip(f"no model beside the project ({models.name}/{folder.name})")
+    return _load(Source(str(folder), "cpu", "auto", 1))
