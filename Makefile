@@ -10,22 +10,29 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --prefer
 # The engines that need no download but their package. Silero declares torch, which we do not need: see its file.
 ENGINES := services/asr/requirements/pocketsphinx.txt services/tts/requirements/flite.txt \
            services/tts/requirements/espeak-ng.txt
-# Those that are heavy or need a model, and what tests them.
+# Those that are heavy or need a model, and what tests them. Piper is GPL: nothing else may install it.
 HEAVY := services/asr/requirements/faster-whisper.txt services/asr/requirements/transformers.txt \
-         services/llm/requirements/transformers.txt
+         services/llm/requirements/transformers.txt services/tts/requirements/transformers.txt \
+         services/tts/requirements/kokoro.txt services/tts/requirements/piper.txt \
+         services/vad/requirements/silero-torch.txt services/vad/requirements/smart-turn.txt
 ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper \
                 tests/services/asr/engines/test_transformers.py tests/services/asr/speech_models \
-                tests/services/llm/engines/test_transformers.py tests/services/llm/local
+                tests/services/llm/engines/test_transformers.py tests/services/llm/local \
+                tests/services/tts/engines/test_transformers.py tests/services/tts/engines/test_kokoro.py \
+                tests/services/tts/engines/test_piper.py tests/services/tts/engines/test_contract.py \
+                tests/services/vad/engines tests/services/vad/end_of_turn
 # Before the rest, so that nothing that needs some torch brings another: this one is small where there is no GPU.
 TORCH := torch==2.13.0
+# What their tests make small models with.
+MODEL_MAKERS := onnx
 NO_DEPS := services/vad/requirements/silero.txt
 # What apt gives: the better of the two embedded voices.
 HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime \
-        bench-whisper clean
+.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime load-vad load-asr load-llm load-tts load-gateway load-e2e \
+        bench-whisper bench-vad clean
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
 help: ## list these targets
@@ -83,10 +90,23 @@ bench-barge-in: setup ## how fast an interruption silences the voice
 	$(BIN)/python -m launcher.bench.barge_in $(ARGS)
 
 bench-realtime: setup ## a hundred Realtime sessions at once: latency, CPU, memory
-	$(BIN)/python -m launcher.bench.realtime $(ARGS)
+	$(BIN)/speech-to-speech load gateway --sessions 100 --seconds 30 --barge_ins 0 $(ARGS)
 
 bench-whisper: $(VENV)/.engines ## what batches and cut windows save of Whisper's CPU seconds (installs the heavy engines)
 	$(BIN)/python -m launcher.bench.whisper $(ARGS)
+
+bench-vad: $(VENV)/.engines ## windows a second of the Silero engines, one to 512 at a time (installs the heavy engines)
+	$(BIN)/python -m launcher.bench.vad $(ARGS)
+
+# Each under a minute; docs/performance.md tells how to read what they print (ARGS="--sessions 200 --html page.html").
+load-vad: setup ## load the vad alone: live audio of a hundred people
+load-asr: setup ## load the asr alone (ARGS="--engine pocketsphinx --sessions 2")
+load-llm: setup ## load the llm alone
+load-tts: setup ## load the tts alone (ARGS="--engine espeak-ng")
+load-gateway: setup ## load the gateway: fifty Realtime clients, scripted asr, llm and tts
+load-e2e: setup ## load the whole suite with the embedded engines
+load-vad load-asr load-llm load-tts load-gateway load-e2e:
+	@$(BIN)/speech-to-speech load $(@:load-%=%) $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) build *.egg-info reply.wav .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -116,7 +136,7 @@ $(VENV)/.test: $(VENV)/.setup
 $(VENV)/.engines: $(VENV)/.test $(HEAVY)
 	@echo "installing heavy engines into $(VENV)"
 	@$(PIP) $(TORCH)
-	@$(PIP) $(HEAVY:%=-r %)
+	@$(PIP) $(HEAVY:%=-r %) $(MODEL_MAKERS)
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
