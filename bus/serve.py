@@ -41,6 +41,8 @@ CANCELS_KEPT: Final = 10_000
 EARLY_S: Final = 2.0
 EARLY_FRAMES: Final = 20_000
 EARLY_BYTES: Final = 32 * 1024 * 1024
+# What is logged of a message that a peer wrote.
+ERROR_CHARACTERS: Final = 300
 # ZeroMQ's own thread gets the last frames out in this time, before LINGER 0 drops them.
 LAST_FRAMES_S: Final = 0.02
 
@@ -226,7 +228,9 @@ class Service:
             case "drain":
                 self.drain()
             case "error":  # a peer could not use what we sent; answering would go on for ever
-                self._node.drop("peer_error", session=header.session_id, code=frame.error.code)
+                # Without a session it is about our announcements: a gateway that does not use us says why.
+                why = "" if header.session_id else frame.error.message[:ERROR_CHARACTERS]
+                self._node.drop("peer_error", session=header.session_id, code=frame.error.code, why=why)
             case _:
                 self._node.drop("unexpected_body", body=body)
                 role = pb.Role.Name(self._handler.role).lower()

@@ -12,7 +12,8 @@ from bus.frames import Frame
 from bus.health import Health
 from bus.node import Node
 from gateway.core.events import Role
-from gateway.registry import Registry, Replica
+from gateway.registry import ROLES, Registry, Replica
+from gateway.unfit import INSTANCE_CHARACTERS, Unfit, flaw
 from proto.v1 import speech_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class BusLink:
 
     def __init__(self, bind: str, advertise: str = "", keys: Keys | None = None) -> None:
         self.registry = Registry()
+        self._unfit = Unfit()
         self._node = Node(bind, pb.GATEWAY, self._receive, advertise, keys)
         self._sessions: dict[str, Receiver] = {}
         self._loop = asyncio.get_running_loop()
@@ -91,7 +93,9 @@ class BusLink:
     def not_ready(self) -> str:
         """Return "not ready: asr, tts" while roles are missing, "" when a conversation can be held."""
         missing = self.registry.missing()
-        return f"not ready: {', '.join(role.value for role in missing)}" if missing else ""
+        now_s = self._loop.time()
+        told = ", ".join(role.value + self._unfit.remark(role, now_s) for role in missing)
+        return f"not ready: {told}" if told else ""
 
     async def run(self) -> None:
         """Watch over replicas and leases for ever."""
@@ -125,6 +129,9 @@ class BusLink:
         receiver.frame_received(body, frame)
 
     def _announced(self, announcement: pb.Announcement) -> None:
+        if why := flaw(announcement) or self.registry.no_room_for(announcement):
+            self._refuse(announcement, why)
+            return
         found, replaced = self.registry.heard(announcement, self._loop.time())
         for replica in replaced:
             self._lost(replica, "another process took its address")
@@ -132,6 +139,17 @@ class BusLink:
             log.info("service ready", role=found.role.value, engine=announcement.engine, inbox=found.inbox)
             self._look_again()
         self._tell_readiness()
+
+    def _refuse(self, announcement: pb.Announcement, why: str) -> None:
+        """Leave a service alone that cannot be used; tell our log and its own, once."""
+        self._node.drop("unfit_announcement")
+        if self._unfit.is_news(announcement, self._loop.time()):
+            role = ROLES.get(announcement.role)
+            name = role.value if role is not None else f"role {announcement.role}"
+            inbox, instance = announcement.inbox[:200], announcement.instance_id[:INSTANCE_CHARACTERS]
+            log.error("service refused", role=name, why=why, inbox=inbox, instance=instance)
+            error = pb.Error(code=pb.Error.INVALID_REQUEST, message=why, role=pb.GATEWAY)
+            self._node.send(announcement.inbox, Frame(error=error))
 
     def _lost(self, replica: Replica, why: str) -> None:
         log.warning("service lost", role=replica.role.value, inbox=replica.inbox, why=why)

@@ -13,6 +13,8 @@ from gateway.core.events import Role
 from proto.v1 import speech_pb2 as pb
 
 GONE_AFTER_S: Final = BEAT_S * MISSED_BEATS
+# More than a gateway can have connections to (`bus.node.PEERS`); who invents services does not fill the memory.
+REPLICAS: Final = 1024
 ROLES: Final = {pb.VAD: Role.VAD, pb.ASR: Role.ASR, pb.LLM: Role.LLM, pb.TTS: Role.TTS}
 
 
@@ -74,6 +76,12 @@ class Registry:
         replica = Replica(role, announcement, now_s)
         self._replicas[announcement.instance_id] = replica
         return (replica if replica.usable else None), replaced
+
+    def no_room_for(self, announcement: pb.Announcement) -> str:
+        """Return why one more replica is not kept, "" if it is known or there is room for it."""
+        known = announcement.instance_id in self._replicas
+        full = len(self._replicas) >= REPLICAS and not known
+        return f"{REPLICAS} services have announced themselves here, which is all that a gateway keeps" if full else ""
 
     def expire(self, now_s: float) -> list[Replica]:
         """Return the replicas that have missed too many beats, and forget them."""

@@ -290,7 +290,7 @@ class Header(_message.Message):
     NEXT_FIELD_NUMBER: _builtins.int
     STAMPS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """One client's connection. Empty only in announcements, lease renewals and drains."""
+    """One client's connection. Empty only in announcements, errors about them, lease renewals and drains."""
     turn_id: _builtins.int
     """The user's turn, from 1. 0 where there is none (a response that no speech asked for)."""
     revision: _builtins.int

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from bus import serve as serve_module
 from bus.errors import AtCapacityError, InvalidRequestError
@@ -230,6 +231,18 @@ async def test_an_error_is_never_answered_with_an_error(fragile: Running) -> Non
     ask(fragile, header())
     await said(fragile, 1)
     assert gateway.bodies() == ["progress"]
+
+
+async def test_why_a_gateway_does_not_use_the_service_is_logged_in_one_line(fragile: Running) -> None:
+    gateway, address = fragile
+    with structlog.testing.capture_logs() as logs:
+        error = pb.Error(code=pb.Error.INVALID_REQUEST, message="speaks version 2" + "x" * 5000)
+        gateway._node.send(address, Frame(error=error))
+        gateway.send(address, Header(session_id="s1", response_id="r1"), synthesis_request=pb.SynthesisRequest())
+        await gateway.next("progress")
+    (line,) = [line for line in logs if line.get("reason") == "peer_error"]
+    assert line["why"].startswith("speaks version 2")
+    assert len(line["why"]) == serve_module.ERROR_CHARACTERS
 
 
 async def test_a_flood_of_garbage_leaves_the_others_their_service(fragile: Running) -> None:

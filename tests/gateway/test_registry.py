@@ -38,6 +38,17 @@ def test_a_service_is_found_when_it_is_ready_and_only_once() -> None:
     assert registry.pick(Role.ASR, NOW) is found
 
 
+def test_services_that_are_invented_do_not_fill_the_memory_and_those_known_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.registry.REPLICAS", 2)
+    registry = registry_of(announcement(Role.ASR, "asr-1"), announcement(Role.ASR, "asr-2"))
+    assert "2 services" in registry.no_room_for(announcement(Role.ASR, "asr-3"))
+    assert registry.no_room_for(announcement(Role.ASR, "asr-2")) == ""
+    registry.expire(NOW + GONE_AFTER_S + 1)
+    assert registry.no_room_for(announcement(Role.ASR, "asr-3")) == ""
+
+
 def test_missing_roles_are_those_that_nobody_can_do_now() -> None:
     registry = registry_of(announcement(Role.VAD), announcement(Role.ASR, state=pb.LOADING), announcement(Role.TTS))
     assert registry.missing() == [Role.ASR, Role.LLM]
