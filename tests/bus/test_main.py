@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from bus.frames import Header
 from bus.health import check
+from bus.main import NO_TELEMETRY, run_service
 from proto.v1 import speech_pb2 as pb
+from tests.bus.parrot.__main__ import ParrotSettings, build
 from tests.support.bus import PATIENCE_S, FakeGateway, ipc_folder
 
 CANARY = "the nightingale sings at nine"
@@ -181,3 +184,17 @@ async def test_a_taken_port_is_one_line_and_status_2(nest: Nest, flag: str) -> N
         status, errors = await end(await nest.start(flag, value))
     assert (status, errors.count("\n")) == (2, 1), errors
     assert flag in errors
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_libraries_are_told_to_report_to_nobody_unless_it_is_wished(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    for name in NO_TELEMETRY:
+        monkeypatch.setenv(name, before or "")
+        if before is None:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "argv", ["llm", "--engine", "nonsense"])
+    with pytest.raises(SystemExit):
+        run_service("llm", ParrotSettings, build)
+    assert {os.environ[name] for name in NO_TELEMETRY} == {after}
