@@ -15,7 +15,9 @@ COMMANDS: Final = {
     "say": "stream recordings to a running suite, show and save its answers",
     "talk": "talk to a running suite by microphone and loudspeakers",
     "demo": "run the suite, ask it a question by voice, save the answer",
+    "load": "load a service, the gateway or the whole suite; say how it went",
     "keys": "make the keys that encrypt the bus between hosts",
+    "check": "check a running service, of any language, against the rules of the protocol",
 }
 
 
