@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 GAP_S: Final = 2.0
 # An answer of so many characters takes five hours to speak. More text waiting fails the response with OVERLOADED.
 CHARACTERS_WAITING: Final = 256 * 1024
+# Cutting so many characters takes some 6 ms of the event loop. A frame can hold eight million.
+CHARACTERS_AT_ONCE: Final = 1024
 # 200 digits at quarter speed are four minutes. An engine that makes more of one clause has run away.
 CLAUSE_AT_MOST_S: Final = 300.0
 
@@ -98,8 +100,7 @@ class Response:
                 reading = tasks.create_task(self._read(frames, complete=bool(text)))
                 if text:
                     self._begin(stamps)
-                    self._add(self._cutter.feed(text))
-                    self._end_text()
+                    tasks.create_task(self._read_all(text))
                 making = tasks.create_task(self._make_all())
                 audio_ms = await self._outlet.deliver()
                 await making
@@ -121,7 +122,7 @@ class Response:
                     if body == "synthesis_grant":
                         self._outlet.grant(frame.synthesis_grant.until_ms)
                     elif not complete:
-                        complete = self._read_text(deltas, body, frame)
+                        complete = await self._read_text(deltas, body, frame)
                         if not deltas.has_gap:
                             gap.reschedule(None)
                         elif gap.when() is None:
@@ -129,11 +130,15 @@ class Response:
         except TimeoutError:
             raise deltas.lost() from None
 
-    def _read_text(self, deltas: DeltaOrder, body: str, frame: Frame) -> bool:
+    async def _read_all(self, text: str) -> None:
+        await self._cut(text)
+        self._end_text()
+
+    async def _read_text(self, deltas: DeltaOrder, body: str, frame: Frame) -> bool:
         # Tells whether the text is complete.
         if body == "text_delta":
             self._begin(list(frame.header.stamps))
-            self._add(self._cutter.feed(deltas.take(frame.text_delta.seq, frame.text_delta.text)))
+            await self._cut(deltas.take(frame.text_delta.seq, frame.text_delta.text))
         elif body == "generation_done":
             deltas.finish(frame.generation_done.deltas)
             self._end_text()
@@ -144,6 +149,12 @@ class Response:
         if not self._text_at:
             self._text_at = time.monotonic()
             self._outlet.stamp(*stamps)
+
+    async def _cut(self, text: str) -> None:
+        for start in range(0, len(text), CHARACTERS_AT_ONCE):
+            self._add(self._cutter.feed(text[start : start + CHARACTERS_AT_ONCE]))
+            if start + CHARACTERS_AT_ONCE < len(text):
+                await asyncio.sleep(0)  # the other sessions' turn
 
     def _end_text(self) -> None:
         self._add(self._cutter.flush())
