@@ -1,7 +1,9 @@
 """What every engine must do, whatever it is made of."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -9,20 +11,47 @@ import pytest
 from bus import engines
 from bus.errors import ConfigurationError, InvalidRequestError
 from services.tts.engine import Engine
+from tests.services.tts.engines import small_models
 from tests.support.openai_stub import shared_stub
 
 PACKAGE = "services.tts.engines"
 TEXT = "Hello there, this is a test."
 
 
+def kokoro(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("kokoro_onnx", reason="kokoro-onnx is not installed (make test-engines installs it)")
+    model, voices = small_models.kokoro(folder)
+    return {"model": str(model), "voices": str(voices)}
+
+
+def piper(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("piper", reason="piper-tts is not installed (make test-engines installs it)")
+    return {"model": str(small_models.piper(folder, speakers={"ann": 0, "bob": 1}))}
+
+
+def transformers(folder: Path) -> dict[str, Any]:
+    return {"model": str(small_models.vits(folder / "mms-tts-eng", speakers=2))}
+
+
+# What the engines are told that do not run as they are; the others are skipped where they are not installed.
+TOLD: Final[dict[str, Callable[[Path], dict[str, Any]]]] = {
+    "kokoro": kokoro,
+    "openai": lambda _: {"base_url": shared_stub().base_url, "voices": "alloy,nova"},
+    "piper": piper,
+    "transformers": transformers,
+}
+
+
 @pytest.fixture(scope="module", params=engines.names(PACKAGE))
-def engine(request: pytest.FixtureRequest) -> Engine:
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     module: Any = engines.find(PACKAGE, request.param)
-    settings = {"base_url": shared_stub().base_url, "voices": "alloy,nova"} if request.param == "openai" else {}
-    made: Engine = module.Engine(module.Settings(**settings))
+    tell = TOLD.get(request.param)
+    made: Engine = module.Engine(module.Settings(**(tell(tmp_path_factory.mktemp("model")) if tell else {})))
     try:
         made.load()
     except ConfigurationError as error:
+        if tell:
+            raise
         pytest.skip(str(error))
     return made
 
