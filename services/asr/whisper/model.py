@@ -1,19 +1,17 @@
 """A loaded Whisper that decodes windows of many turns in one call. Blocks: for a thread of its own."""
 
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from services.asr.whisper import hearing
 from services.asr.whisper.guards import Decoded, Guards
-from services.asr.whisper.window import FRAMES_PER_S, LONGEST_S, SAMPLE_RATE, Samples, Window, is_silent
+from services.asr.whisper.window import FRAMES_PER_S, LONGEST_S, SAMPLE_RATE, Samples, Window
 
 # The decoder's positions; half of them are for the context (Whisper's own rule).
 POSITIONS: Final = 448
 LONGEST_CONTEXT: Final = POSITIONS // 2 - 1
-# Shorter than any word: nothing to understand (OpenAI's interface has the same bound).
-SHORTEST: Final = SAMPLE_RATE // 10
 NOTHING: Final = Window(np.zeros(SAMPLE_RATE, np.float32), frames=LONGEST_S * FRAMES_PER_S)
 
 
@@ -63,15 +61,9 @@ class Model:
         Raises:
             Exception: whatever CTranslate2 raises: too little memory, a device that is lost.
         """
-        began = time.perf_counter()
-        heard = [window for window in windows if not self._silent(window.samples)]
-        found = iter(self._generate(heard) if heard else [])
-        share_s = (time.perf_counter() - began) / len(windows)
-        heard_ids = {id(window) for window in heard}
-        return [
-            Decoded(*next(found), busy_s=share_s) if id(window) in heard_ids else Decoded(busy_s=share_s)
-            for window in windows
-        ]
+        return hearing.decoded(
+            windows, self._guards.silence_dbfs, lambda heard: [Decoded(*each) for each in self._generate(heard)]
+        )
 
     def _generate(self, windows: list[Window]) -> list[tuple[str, str, float, float]]:
         encoded = self._encode(windows)
@@ -120,6 +112,3 @@ class Model:
     def _token(self, language: str) -> int | None:
         token: int | None = self._whisper.hf_tokenizer.token_to_id(f"<|{language}|>")
         return token
-
-    def _silent(self, samples: Samples) -> bool:
-        return len(samples) < SHORTEST or is_silent(samples, self._guards.silence_dbfs)

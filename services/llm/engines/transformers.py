@@ -20,8 +20,9 @@ from services.llm.local.alone import Alone
 from services.llm.local.answer import Answer
 from services.llm.local.batches import Batches
 from services.llm.local.decoding import Asked, Decoder, ends_of
-from services.llm.local.loading import Loaded, Source, load
+from services.llm.local.loading import Loaded, load
 from services.llm.local.prompt import PLAIN_STOPS, Writer
+from services.pretrained import Source
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,7 @@ class Engine:
         """Load the model and try it.
 
         Raises:
-            ConfigurationError: a package or the model is missing, or it cannot run here; see `local.loading`.
+            ConfigurationError: a package or the model is missing or cannot run here (see `services.pretrained`).
         """
         told = self._settings
         loaded = await load(Source(told.model, told.device, told.dtype, told.cpu_threads, told.download_root))

@@ -16,7 +16,6 @@ from bus.tasks import TaskHandler
 from proto.v1 import speech_pb2 as pb
 from services.llm.engine import Done, Mode, Reason, Request, Text, Tool
 from services.llm.engines.transformers import Engine, Settings
-from services.llm.local import loading
 from services.llm.local.alone import Alone
 from services.llm.local.batches import Batches
 from services.llm.local.decoding import Asked
@@ -263,7 +262,7 @@ async def test_a_hub_out_of_reach_is_told(settings: Settings, tmp_path: Path, mo
 
 
 async def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
+    monkeypatch.setattr("services.pretrained.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"pip install -r services/llm/requirements/transformers\.txt"):
         await Engine(Settings()).load()
 

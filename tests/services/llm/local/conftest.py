@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.llm.local.loading import Loaded, Source, _load
+from services.llm.local.loading import Loaded, read
+from services.pretrained import Source
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +14,4 @@ def stories(models: Path) -> Loaded:
     folder = models / "stories260K-hf"
     if not folder.is_dir():
         pytest.skip(f"no model beside the project ({models.name}/{folder.name})")
-    return _load(Source(str(folder), "cpu", "auto", 1))
+    return read(Source(str(folder), "cpu", "auto", 1), "cpu")
