@@ -10,8 +10,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from bus.curve import Keys
 from bus.errors import ConfigurationError, MalformedFrameError
 from bus.frames import SESSIONLESS, Frame, Header, decode
@@ -139,10 +137,7 @@ class Peer:
         try:
             body, frame = decode(data)
         except MalformedFrameError as error:
-            if _is_about_nobody(data):
-                self.nameless.append(Received(self._loop.time(), "error", Frame.FromString(data), passed_on))
-            else:
-                self.oddities.add(f"{len(data)} bytes that are no good frame: {error}")
+            self.oddities.add(f"{len(data)} bytes that are no good frame: {error}")
             return
         session_id = frame.header.session_id
         if body == "announcement":
@@ -150,6 +145,8 @@ class Peer:
                 self.beats.append(Beat(self._loop.time(), frame.announcement))
         elif session := self._sessions.get(session_id):
             session.take(Received(self._loop.time(), body, frame, passed_on))
+        elif body == "error" and not session_id:
+            self.nameless.append(Received(self._loop.time(), body, frame, passed_on))
         elif session_id not in self._known and body not in SESSIONLESS:
             self.oddities.add(f"{body} of a session that nobody opened ({session_id!r})")
 
@@ -228,15 +225,6 @@ def in_words(frame: Frame) -> str:
             return f"refusal {frame.refusal.WhichOneof('reason')}"
         case body:
             return str(body)
-
-
-def _is_about_nobody(data: bytes) -> bool:
-    """Tell whether *data* is an Error about a frame without a session: it cannot name one either."""
-    try:
-        frame = Frame.FromString(data)
-    except DecodeError:
-        return False
-    return frame.WhichOneof("body") == "error" and frame.error.code == pb.Error.BAD_FRAME
 
 
 def _beside(address: str) -> str:

@@ -115,9 +115,14 @@ async def never_answers_an_error(subject: Subject) -> str:
     """Send errors that have a reply_to, which they must not."""
     async with subject.session() as session:
         session.send(error=pb.Error(code=pb.Error.BAD_FRAME, message="from the kit"))
+        nameless = pb.Error(code=pb.Error.INVALID_REQUEST, message="from the kit, about an announcement")
+        session.send(session.header(session_id=""), error=nameless)
+        subject.peer.nameless.clear()
         session.send(error=pb.Error(code=pb.Error.UNKNOWN_SESSION, message="from the kit"))
         await subject.quiet(0.05)
         no_answer_but(session)
+        if subject.peer.nameless:
+            raise BrokenRuleError("an error without a session, which is about an announcement, was answered")
     return "silence"
 
 

@@ -15,7 +15,7 @@ CANCEL_AT_MOST_S: Final = 0.5
 WATCHED_S: Final = 0.5
 DEADLINE_MS: Final = 300
 # A deadline is seconds; an error that comes later than this after it is late.
-LATE_S: Final = 1.0
+LATE_S: Final = 2.0
 LONG_TEXT: Final = "This sentence is spoken again and again, until somebody has heard enough of it. " * 100
 
 
@@ -35,13 +35,14 @@ async def cancel_is_quick(subject: Subject) -> str:
         cancelled_s = loop.time()
         _cancel(subject, session)
         await subject.fence()
+        taken_s = loop.time()  # the service has the cancel by now, however busy either of us is
         if session.of(subject.work.ending):
             raise SkippedError("the work was done before the cancel; give the engine a latency of seconds")
         at_cancel = len(session.frames)
         await asyncio.sleep(CANCEL_AT_MOST_S + WATCHED_S)
         _expect_no_end(subject, session, at_cancel)
         last_s = session.frames[-1].at_s - cancelled_s
-        if last_s > CANCEL_AT_MOST_S:
+        if session.frames[-1].at_s - taken_s > CANCEL_AT_MOST_S:
             raise BrokenRuleError(f"{session.frames[-1].body} {last_s * 1000:.0f} ms after the cancel")
     return f"the last frame came {max(last_s, 0.0) * 1000:.0f} ms after the cancel (at most {CANCEL_AT_MOST_S:g} s)"
 

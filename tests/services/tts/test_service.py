@@ -435,6 +435,19 @@ async def test_too_much_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         assert (await s.error()).code == pb.Error.OVERLOADED
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["with the request", "as a delta"])
+async def test_a_text_as_long_as_a_frame_holds_up_nobody(whole: bool) -> None:
+    text = "Words that go on and on, " * 12_000  # more than may wait: it ends in an error, after a second or two
+    async with suite(ms_per_character=1.0) as tts:
+        tts.ask("long", granted_ms=0, text=text if whole else "")
+        if not whole:
+            tts.write([text], "long")
+        tts.ask("short", text="Hello.")
+        await tts.done("short")
+        assert not tts.frames("error", "long")
+        assert (await tts.error()).code == pb.Error.OVERLOADED
+
+
 async def test_fifty_responses_at_once_all_end() -> None:
     async with suite(ms_per_character=5, latency="uniform:0,0.01") as s:
         for number in range(50):
