@@ -53,6 +53,8 @@ class BusLink:
         self._loop = asyncio.get_running_loop()
         self.health = Health(self._why_not_ready)
         self._was_missing: list[Role] | None = None
+        self._waiting: dict[str, None] = {}  # sessions that wait for room, longest first; at most all of them
+        self._freed = False
 
     @property
     def address(self) -> str:
@@ -71,14 +73,41 @@ class BusLink:
     def detach(self, session_id: str) -> None:
         """Drop what still comes for *session_id*. Idempotent."""
         self._sessions.pop(session_id, None)
+        self._waiting.pop(session_id, None)
+
+    def wait(self, session_id: str) -> None:
+        """Have a session look again as soon as a place is given back."""
+        self._waiting[session_id] = None
+
+    def freed(self) -> None:
+        """Note that a place was given back; who waits for one looks again, soon and in turn."""
+        if self._waiting and not self._freed:
+            self._freed = True
+            self._loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._freed = False
+        waiting, self._waiting = self._waiting, {}
+        for session_id in waiting:
+            receiver = self._sessions.get(session_id)
+            if receiver is not None:
+                receiver.look_again()
+
+    def is_missing(self, role: Role) -> bool:
+        """Tell whether no replica can do *role* now, not even one that is full."""
+        return role in self.registry.missing()
+
+    def none_for(self, role: Role) -> str:
+        """Return why no replica takes work of *role*, when none does."""
+        return "not ready" if self.is_missing(role) else "at capacity"
 
     def send(self, address: str, frame: Frame) -> None:
         """Send *frame* to the inbox at *address*."""
         self._node.send(address, frame)
 
-    def pick(self, role: Role, preferred: Replica | None = None) -> Replica | None:
-        """Return the replica that new work of *role* should go to, None if all are full or gone."""
-        return self.registry.pick(role, self._loop.time(), preferred)
+    def pick(self, role: Role, preferred: Replica | None = None, avoid: Replica | None = None) -> Replica | None:
+        """Return the replica that new work of *role* should go to, *avoid* at last; None if all are full or gone."""
+        return self.registry.pick(role, self._loop.time(), preferred, avoid)
 
     def refused(self, replica: Replica, retry_after_ms: int) -> None:
         """Leave *replica* alone for a while: it has said that it is full."""

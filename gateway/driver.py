@@ -13,13 +13,14 @@ from typing import Any, Final, Protocol
 import structlog
 
 from bus.frames import Frame, Header
+from gateway.asking import Asking, Request
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core import events as ev
-from gateway.core.session import EARLY_TURNS
 from gateway.errors import RefusedError
 from gateway.metrics import SESSIONS
-from gateway.places import Places
+from gateway.places import Avoided, Places
+from gateway.recognising import Recognising
 from gateway.registry import Replica
 from gateway.waterfall import Waterfall
 from proto.v1 import speech_pb2 as pb
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 # A vad that did nothing in time gets no new work for so long, from any session.
 UNRESPONSIVE_MS: Final = 3000
+# A session that loses two vads sooner than this after it came to them looks for the next a second later: whatever is
+# wrong would go wrong at once again.
+SHORT_STAY_S: Final = 1.0
 # Errors of a vad that say that the session's place there is lost.
 PLACE_LOST: Final = frozenset(
     {pb.Error.UNKNOWN_SESSION, pb.Error.LEASE_EXPIRED, pb.Error.ENGINE_FAILED, pb.Error.OVERLOADED}
@@ -68,6 +72,11 @@ class Core(Protocol):
         ...
 
     @property
+    def in_turn(self) -> bool:
+        """Whether the vad has a turn open."""
+        ...
+
+    @property
     def generation(self) -> int:
         """How many responses were cancelled."""
         ...
@@ -100,8 +109,15 @@ class Driver:
         self._places = Places(link, self.session_id)
         self._vad_answered = False
         self._served = False  # by any vad, ever
+        self._opened_at_s = 0.0  # when the session took its place in its vad
+        self._short_stays = 0
+        # Counts the session's places in vads, so that what one sends is told from what the last still sends.
+        self._input_generation = -1
+        self._recognising = Recognising(
+            link, self._places, self.session_id, self._receive, lambda: self._core.newest_turn
+        )
+        self._asking = Asking(link, self._places, self.session_id, self._receive)
         self._waterfall = Waterfall()
-        self._ended_early: set[int] = set()  # turns whose end came before their start, at most EARLY_TURNS
         self._received_us = 0
         stamp = pb.Stamp(stage=pb.Stamp.GATEWAY_RECEIVED)
         self._audio_header = Header(session_id=self.session_id, reply_to=link.address, stamps=[stamp])
@@ -117,6 +133,7 @@ class Driver:
             do.CloseInput: self._close_input,
             do.SendAudio: self._send_audio,
             do.CancelTurn: self._cancel_turn,
+            do.RecogniseAgain: self._recognise_again,
             do.Grant: self._grant,
             do.CancelResponse: self._cancel_response,
             do.EndResponse: self._end_response,
@@ -125,12 +142,12 @@ class Driver:
             **self._commands(),
         }
         self._hear: Frames = {
-            "audio_ack": self._on_audio_ack,
-            "speech_started": self._on_speech_started,
-            "speech_stopped": self._on_speech_stopped,
+            "audio_ack": self._from_vad(self._on_audio_ack),
+            "speech_started": self._from_vad(self._on_speech_started),
+            "speech_stopped": self._from_vad(self._on_speech_stopped),
             "transcript": self._on_transcript,
-            "text_delta": self._on_text,
-            "synthesis_done": self._on_synthesis_done,
+            "text_delta": self._of_request(self._on_text),
+            "synthesis_done": self._of_request(self._on_synthesis_done),
             "refusal": self._on_refusal,
             "error": self._on_error,
             **self._frames(),
@@ -199,18 +216,26 @@ class Driver:
 
     def replica_lost(self, replica: Replica) -> None:
         """Give up what *replica* was doing for this session."""
-        message = "the service is gone"
         if replica is self._places.vad:
-            self._vad_failed(message)
-        for turn_id in self._places.turns_at(replica):
-            self._places.release_asr(turn_id)
-            self._receive(ev.TurnFailed(turn_id, f"asr: {message}"))
-        for response_id in self._places.responses_at(replica):
-            self._receive(ev.ResponseFailed(response_id, replica.role, message))
+            self._vad_failed("the service is gone")
+        self._recognising.lost(replica)
+        self._asking.lost(replica)
 
     def look_again(self) -> None:
-        """Take a place in a vad, if the session has none and there is one."""
-        if self._places.vad is None and not self._closed and self._places.take_vad():
+        """Take the places that are missed, if there are any now; leave a vad that is about to stop."""
+        if self._closed:
+            return
+        vad = self._places.vad
+        if vad is None:
+            self._find_vad()
+        elif not vad.usable and not self._core.in_turn and self._link.pick(ev.Role.VAD) is not None:
+            self._leave_vad("draining")
+            self._find_vad()
+        self._recognising.look_again()
+        self._asking.look_again()
+
+    def _find_vad(self) -> None:
+        if self._places.take_vad():
             self._receive(ev.InputFound())
 
     # -- frames -> events ---------------------------------------------------------------------------------------------
@@ -219,32 +244,50 @@ class Driver:
         self._vad_answered = self._served = True
         self._receive(ev.AudioConsumed(frame.audio_ack.consumed_sample))
 
+    def _from_vad(self, hear: Callable[[Frame], None]) -> Callable[[Frame], None]:
+        """Return *hear* for frames of the session's present vad: those of one that it has left are late."""
+
+        def heard(frame: Frame) -> None:
+            if frame.header.generation == self._input_generation:
+                hear(frame)
+
+        return heard
+
+    def _of_request(self, hear: Callable[[Frame], None]) -> Callable[[Frame], None]:
+        """Return *hear* for frames that answer a request: those of one that was taken back are late."""
+
+        def heard(frame: Frame) -> None:
+            if not self._asking.is_stale(frame.header):
+                hear(frame)
+
+        return heard
+
     def _on_speech_started(self, frame: Frame) -> None:
         said = frame.speech_started
         turn_id = frame.header.turn_id
         newest_turn = self._core.newest_turn
         self._receive(ev.SpeechStarted(turn_id, said.at_sample, said.decided_at_sample))
-        if self._core.newest_turn == newest_turn:
-            return
-        if turn_id not in self._ended_early and not self._places.take_asr(turn_id):
-            # Told now, not when the transcript is overdue.
-            self._receive(ev.TurnFailed(turn_id, f"asr: {self._none_for(ev.Role.ASR)}"))
-        self._ended_early = {turn for turn in self._ended_early if turn > turn_id}
+        if self._core.newest_turn != newest_turn:
+            self._recognising.began(turn_id, frame.header.next)
 
     def _on_speech_stopped(self, frame: Frame) -> None:
         said = frame.speech_stopped
         self._waterfall = Waterfall()
         self._waterfall.add(frame.header)
         self._receive(ev.SpeechStopped(frame.header.turn_id, said.at_sample, said.decided_at_sample))
+        vad = self._places.vad
+        if vad is not None and not vad.usable:  # the next turn is another's
+            self._loop.call_soon(self.look_again)
 
     def _on_transcript(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
-        self._release_asr(frame.header.turn_id)
+        self._recognising.ended(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 
     def _on_text(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
-        self._receive(ev.TextDelta(frame.header.response_id, frame.text_delta.text))
+        if self._asking.is_next_text(frame.header, frame.text_delta.seq):
+            self._receive(ev.TextDelta(frame.header.response_id, frame.text_delta.text))
 
     def _on_synthesis_done(self, frame: Frame) -> None:
         self._receive(ev.SynthesisDone(frame.header.response_id))
@@ -253,25 +296,29 @@ class Driver:
         refusal = frame.refusal
         full = refusal.WhichOneof("reason") == "at_capacity"
         role = refusal.at_capacity.role if full else refusal.not_ready.role
-        self._request_failed(
-            frame.header, role, "at capacity" if full else "not ready", refusal.at_capacity.retry_after_ms
-        )
+        message = "at capacity" if full else "not ready"
+        self._request_failed(frame.header, role, message, retry_after_ms=refusal.at_capacity.retry_after_ms)
 
     def _on_error(self, frame: Frame) -> None:
         error = frame.error
         if error.role == pb.VAD:
-            # Frames that were under way when the place was lost bring errors too; one new place is enough.
-            late = error.code == pb.Error.UNKNOWN_SESSION and not self._vad_answered
-            if error.code in PLACE_LOST and not late:
+            if error.code in PLACE_LOST and frame.header.generation == self._input_generation:
                 self._vad_failed(error.message)
             return
-        self._request_failed(frame.header, error.role, error.message)
+        self._request_failed(frame.header, error.role, error.message, retryable=error.retryable)
 
     def _request_failed(
-        self, header: Header, role: pb.Role.ValueType, message: str, retry_after_ms: int | None = None
+        self,
+        header: Header,
+        role: pb.Role.ValueType,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after_ms: int | None = None,
     ) -> None:
         """Give up one request; *retry_after_ms* if it was refused rather than failed."""
         places = self._places
+        refused = retry_after_ms is not None
         replica = {
             pb.VAD: places.vad,
             pb.ASR: places.asr(header.turn_id) or places.next_asr,
@@ -281,30 +328,28 @@ class Driver:
         if replica is not None and retry_after_ms is not None:
             self._link.refused(replica, retry_after_ms)
         match role:
-            case pb.VAD:
+            case pb.VAD if header.generation == self._input_generation:
                 self._vad_failed(message)
                 if self._places.vad is None and not self._served:
                     self._connection.disconnect(f"{message}: vad", try_again=True)
             case pb.ASR:
-                self._release_asr(header.turn_id)
-                self._receive(ev.TurnFailed(header.turn_id, f"asr: {message}"))
-            case pb.LLM:
-                self._receive(ev.ResponseFailed(header.response_id, ev.Role.LLM, message))
-            case pb.TTS:
-                self._receive(ev.ResponseFailed(header.response_id, ev.Role.TTS, message))
-
-    def _release_asr(self, turn_id: int) -> None:
-        """Give the place of a turn back that the recogniser has done with, or take none when its start comes."""
-        self._places.release_asr(turn_id)
-        if turn_id > self._core.newest_turn and len(self._ended_early) < EARLY_TURNS:
-            self._ended_early.add(turn_id)
+                self._recognising.failed(header, message, retryable=retryable, refused=refused)
+            case pb.LLM | pb.TTS if not self._asking.is_stale(header):
+                failed = ev.Role.LLM if role == pb.LLM else ev.Role.TTS
+                self._receive(ev.ResponseFailed(header.response_id, failed, message, retryable, refused))
 
     def _vad_failed(self, message: str) -> None:
-        self._leave_vad()
-        self._receive(ev.InputLost(f"vad: {message}"))
-        self.look_again()
+        """Go to another vad, at once if there is one and this one had the session for a while."""
+        gone = self._places.vad is not None and self._places.vad.gone
+        self._leave_vad("place lost")
+        stayed = gone or self._loop.time() - self._opened_at_s >= SHORT_STAY_S
+        self._short_stays = 0 if stayed else self._short_stays + 1
+        if self._short_stays <= 1 and self._places.take_vad():
+            self._receive(ev.InputFound())
+        else:
+            self._receive(ev.InputLost(f"vad: {message}"))
 
-    def _leave_vad(self) -> None:
+    def _leave_vad(self, reason: str) -> None:
         """Give the place in the vad back, also if the vad does not know that it is lost."""
         vad = self._places.vad
         if vad is None:
@@ -313,25 +358,29 @@ class Driver:
             self._link.refused(vad, 0)
         if not vad.gone:
             header = Header(session_id=self.session_id)
-            self._link.send(vad.inbox, Frame(header=header, session_close=pb.SessionClose(reason="place lost")))
+            self._link.send(vad.inbox, Frame(header=header, session_close=pb.SessionClose(reason=reason)))
         self._places.release_vad()
 
     # -- commands: the bus --------------------------------------------------------------------------------------------
 
     def _open_input(self, command: do.OpenInput) -> None:
         self._vad_answered = False
+        self._opened_at_s = self._loop.time()
+        self._input_generation += 1
+        self._audio_header.generation = self._input_generation
         opening = pb.SessionOpen(
             endpointing=self._endpointing(),
             recognition=self._recognition(),
             at_sample=command.at_sample,
             first_turn_id=command.first_turn_id,
+            in_turn=command.in_turn,
         )
         self._to_vad(session_open=opening)
 
     def _close_input(self, _command: do.CloseInput) -> None:
         if self._places.vad is not None:
             self._link.refused(self._places.vad, UNRESPONSIVE_MS)
-        self._leave_vad()
+        self._leave_vad("nothing came in time")
         self._loop.call_soon(self.look_again)  # later, not now: the core's commands are still being carried out
 
     def _send_audio(self, command: do.SendAudio) -> None:
@@ -353,18 +402,20 @@ class Driver:
         vad = self._places.vad
         if vad is None:
             return  # as above
-        header = Header(session_id=self.session_id, reply_to=self._link.address, next=self._places.next_asr_inbox())
+        header = Header(
+            session_id=self.session_id,
+            generation=self._input_generation,
+            reply_to=self._link.address,
+            next=self._places.next_asr_inbox(),
+        )
         self._link.send(vad.inbox, Frame(header=header, **body))
 
-    def _none_for(self, role: ev.Role) -> str:
-        return "not ready" if role in self._link.registry.missing() else "at capacity"
-
     def _cancel_turn(self, command: do.CancelTurn) -> None:
-        asr = self._places.asr(command.turn_id)
-        if asr is not None:
-            header = Header(session_id=self.session_id, turn_id=command.turn_id)
-            self._link.send(asr.inbox, Frame(header=header, cancel=pb.Cancel()))
-        self._places.release_asr(command.turn_id)
+        self._recognising.cancel(command.turn_id, self._input_generation + 1)
+
+    def _recognise_again(self, command: do.RecogniseAgain) -> None:
+        self._recognising.recognition = self._recognition()
+        self._recognising.again(command, self._input_generation + 1)
 
     def _ask(
         self,
@@ -372,40 +423,20 @@ class Driver:
         generation: pb.GenerationRequest,
         synthesis: pb.SynthesisRequest | None,
         answer_timeout_ms: int,
+        avoided: Avoided | None,
     ) -> None:
-        """Take places for a response and ask for it; *synthesis* None: nothing is to be spoken."""
-        response_id = header.response_id
-        tts = self._places.take_responder(ev.Role.TTS, response_id) if synthesis is not None else None
-        llm = self._places.take_responder(ev.Role.LLM, response_id)
-        if llm is None or (synthesis is not None and tts is None):
-            role = ev.Role.LLM if llm is None else ev.Role.TTS
-            # Later, not now: the core's commands for this response are still being carried out.
-            self._loop.call_soon(self._receive, ev.ResponseFailed(response_id, role, self._none_for(role)))
-            return
-        if tts is not None:
-            self._link.send(tts.inbox, Frame(header=header, synthesis_request=synthesis))
-            header.next = tts.inbox
+        """Have a response made; *synthesis* None: nothing is to be spoken."""
         header.deadline_ms = answer_timeout_ms
-        self._link.send(llm.inbox, Frame(header=header, generation_request=generation))
+        self._asking.ask(Request(header, generation, synthesis, avoided))
 
     def _grant(self, command: do.Grant) -> None:
-        grant = pb.SynthesisGrant(until_ms=command.until_ms)
-        tts = self._places.responder(ev.Role.TTS, command.response_id)
-        self._to_responder(tts, command.response_id, self._core.generation, synthesis_grant=grant)
+        self._asking.grant(command.response_id, command.until_ms, self._core.generation)
 
     def _cancel_response(self, command: do.CancelResponse) -> None:
-        for role in (ev.Role.LLM, ev.Role.TTS):
-            replica = self._places.responder(role, command.response_id)
-            self._to_responder(replica, command.response_id, command.generation, cancel=pb.Cancel())
-        self._places.release_responders(command.response_id)
-
-    def _to_responder(self, replica: Replica | None, response_id: str, generation: int, **body: Any) -> None:
-        if replica is not None and not replica.gone:
-            header = Header(session_id=self.session_id, response_id=response_id, generation=generation)
-            self._link.send(replica.inbox, Frame(header=header, **body))
+        self._asking.cancel(command.response_id, command.generation)
 
     def _end_response(self, command: do.EndResponse) -> None:
-        self._places.release_responders(command.response_id)
+        self._asking.end(command.response_id)
 
     def _close_session(self, _command: do.CloseSession) -> None:
         self._closed = True
@@ -417,6 +448,7 @@ class Driver:
         for replica in self._places.release_all():
             self._link.send(replica.inbox, frame)
         self._link.detach(self.session_id)
+        self._link.freed()
         SESSIONS.dec()
         self._log.info("session closed")
 

@@ -1,10 +1,20 @@
 """Which replica does what for one session, and the places taken there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from gateway.bus_link import BusLink
 from gateway.core.events import Role
 from gateway.registry import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Avoided:
+    """Who failed at a request: of *role*, *replica* comes last. *strictly*: not at all, and this is why."""
+
+    role: Role
+    replica: Replica | None
+    strictly: str = ""
 
 
 class Places:
@@ -37,13 +47,28 @@ class Places:
         self.next_asr = self._link.pick(Role.ASR, self.next_asr)
         return self.next_asr.inbox if self.next_asr is not None else ""
 
-    def take_asr(self, turn_id: int) -> bool:
-        """Count the place of a turn whose audio the vad has begun to send; return whether there was a recogniser."""
-        if self.next_asr is None:
+    def take_asr(self, turn_id: int, inbox: str) -> bool:
+        """Count the place of a turn whose audio the vad sends to *inbox*; return whether a recogniser is there.
+
+        An empty *inbox* (a vad that does not say) stands for the one that was named to the vad last.
+        """
+        replica = self._link.registry.at(inbox) if inbox else self.next_asr
+        if replica is None or replica.gone:
             return False
-        self._turn_asr[turn_id] = self.next_asr
-        self.next_asr.places.add((self._session_id, f"turn {turn_id}"))
+        self._hold_asr(turn_id, replica)
         return True
+
+    def retake_asr(self, turn_id: int, avoid: Replica | None, *, strictly: bool) -> Replica | None:
+        """Take a place for a turn that *avoid* failed at: there last, if not *strictly*, and else nowhere."""
+        replica = self._link.pick(Role.ASR, self.next_asr, avoid)
+        if replica is None or (strictly and replica is avoid):
+            return None
+        self._hold_asr(turn_id, replica)
+        return replica
+
+    def _hold_asr(self, turn_id: int, replica: Replica) -> None:
+        self._turn_asr[turn_id] = replica
+        replica.places.add((self._session_id, f"turn {turn_id}"))
 
     def asr(self, turn_id: int) -> Replica | None:
         """Return the recogniser of a turn that has no transcript yet."""
@@ -58,12 +83,19 @@ class Places:
         self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
         self.next_asr = self._link.pick(Role.ASR, self.next_asr)
 
-    def take_responder(self, role: Role, response_id: str) -> Replica | None:
-        """Take a place in an llm or a tts for a response; return the replica, None if none has room."""
-        replica = self._take(role, response_id, self._last.get(role))
-        if replica is not None:
+    def take_responders(self, roles: Sequence[Role], response_id: str, avoided: Avoided | None) -> Role | None:
+        """Take a place for a response in a service of each of *roles*; if one has no room take none, and return it."""
+        found: dict[Role, Replica] = {}
+        for role in roles:
+            avoid = avoided if avoided is not None and avoided.role is role else None
+            replica = self._link.pick(role, self._last.get(role), avoid.replica if avoid else None)
+            if replica is None or (avoid and avoid.strictly and avoid.replica in (replica, None)):
+                return role
+            found[role] = replica
+        for role, replica in found.items():
+            replica.places.add((self._session_id, response_id))
             self._last[role] = self._responders[response_id, role] = replica
-        return replica
+        return None
 
     def responder(self, role: Role, response_id: str) -> Replica | None:
         """Return who does *role* for a response that has not ended."""
@@ -95,3 +127,4 @@ class Places:
     def _release(self, replica: Replica | None, work: str) -> None:
         if replica is not None:
             replica.places.discard((self._session_id, work))
+            self._link.freed()

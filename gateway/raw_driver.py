@@ -13,6 +13,7 @@ from gateway.core.response import Status
 from gateway.core.session import Session, SessionSettings
 from gateway.driver import Commands, Driver, Frames
 from gateway.metrics import RESPONSES, TURNS_FAILED
+from gateway.places import Avoided
 from proto.v1 import speech_pb2 as pb
 
 # How long a client whose input has ended waits for what it said to be answered.
@@ -88,6 +89,7 @@ class RawDriver(Driver):
     def _commands(self) -> Commands:
         return {
             do.Respond: self._respond,
+            do.AskAgain: self._ask_again,
             do.Play: self._play,
             do.PlayEnded: self._play_ended,
             do.ResponseDoneNotice: self._response_done,
@@ -97,8 +99,8 @@ class RawDriver(Driver):
     def _frames(self) -> Frames:
         return {
             "partial_transcript": self._on_partial,
-            "generation_done": self._on_generation_done,
-            "speech_out": self._on_speech,
+            "generation_done": self._of_request(self._on_generation_done),
+            "speech_out": self._of_request(self._on_speech),
         }
 
     def _endpointing(self) -> pb.Endpointing:
@@ -115,6 +117,8 @@ class RawDriver(Driver):
         self._receive(ev.PartialTranscript(frame.header.turn_id, words))
 
     def _on_generation_done(self, frame: Frame) -> None:
+        if not self._asking.has_all_text(frame.header, frame.generation_done.deltas):
+            return
         cut_off = frame.generation_done.reason in (
             pb.GenerationDone.MAX_OUTPUT_TOKENS,
             pb.GenerationDone.CONTENT_FILTER,
@@ -124,11 +128,20 @@ class RawDriver(Driver):
     def _on_speech(self, frame: Frame) -> None:
         self._waterfall.add(frame.header)
         out = frame.speech_out
+        if not self._asking.has_all_speech(frame.header, out):
+            return
         self._receive(ev.SpeechReceived(frame.header.response_id, out.pcm, out.text))
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def _respond(self, command: do.Respond) -> None:
+    def _ask_again(self, command: do.AskAgain) -> None:
+        request = command.request
+        self._respond(
+            request,
+            self._asking.withdraw(request.response_id, request.generation, command.role, command.elsewhere),
+        )
+
+    def _respond(self, command: do.Respond, avoided: Avoided | None = None) -> None:
         self._response_turn = command.turn_id
         header = Header(
             session_id=self.session_id,
@@ -148,7 +161,7 @@ class RawDriver(Driver):
             instructions=command.instructions,
             messages=[pb.Message(author=AUTHORS[m.author], parts=[pb.Part(text=m.text)]) for m in command.messages],
         )
-        self._ask(header, generation, synthesis, self._settings.answer_timeout_ms)
+        self._ask(header, generation, synthesis, self._settings.answer_timeout_ms, avoided)
 
     def _play(self, command: do.Play) -> None:
         self._client.play(command.pcm)

@@ -22,6 +22,7 @@ from gateway.core.realtime.settings import RealtimeSettings
 from gateway.core.response import Status
 from gateway.driver import Commands, Connection, Driver, Frames
 from gateway.metrics import RESPONSES, TURNS_FAILED
+from gateway.places import Avoided
 from gateway.protocols.realtime.audio import to_wire
 from gateway.settings import GatewaySettings
 from proto.v1 import speech_pb2 as pb
@@ -98,6 +99,7 @@ class RealtimeDriver(Driver):
             do.CommitAudio: self._commit_audio,
             do.ClearAudio: self._clear_audio,
             do.Respond: self._respond,
+            do.AskAgain: self._ask_again,
             notices.AudioDelta: self._audio_delta,
             notices.ResponseDone: self._response_done,
             notices.TranscriptionFailed: self._transcription_failed,
@@ -106,9 +108,9 @@ class RealtimeDriver(Driver):
     def _frames(self) -> Frames:
         return {
             "partial_transcript": self._on_stable_partial,
-            "tool_call": self._on_tool_call,
-            "generation_done": self._on_generation_done,
-            "speech_out": self._on_speech,
+            "tool_call": self._of_request(self._on_tool_call),
+            "generation_done": self._of_request(self._on_generation_done),
+            "speech_out": self._of_request(self._on_speech),
         }
 
     def _endpointing(self) -> pb.Endpointing:
@@ -146,6 +148,8 @@ class RealtimeDriver(Driver):
 
     def _on_generation_done(self, frame: Frame) -> None:
         done = frame.generation_done
+        if not self._asking.has_all_text(frame.header, done.deltas):
+            return
         self._receive(
             GenerationDone(
                 frame.header.response_id,
@@ -160,8 +164,8 @@ class RealtimeDriver(Driver):
         self._waterfall.add(frame.header)
         response_id = frame.header.response_id
         form = self._formats.get(response_id)
-        if form is not None:
-            out = frame.speech_out
+        out = frame.speech_out
+        if form is not None and self._asking.has_all_speech(frame.header, out):
             self._receive(SpeechReceived(response_id, to_wire(out.pcm, form), out.text))
 
     # -- commands -----------------------------------------------------------------------------------------------------
@@ -176,7 +180,14 @@ class RealtimeDriver(Driver):
     def _clear_audio(self, command: do.ClearAudio) -> None:
         self._to_vad(input_clear=pb.InputClear(at_sample=command.at_sample))
 
-    def _respond(self, command: do.Respond) -> None:
+    def _ask_again(self, command: do.AskAgain) -> None:
+        request = command.request
+        self._respond(
+            request,
+            self._asking.withdraw(request.response_id, request.generation, command.role, command.elsewhere),
+        )
+
+    def _respond(self, command: do.Respond, avoided: Avoided | None = None) -> None:
         config = command.config
         header = Header(
             session_id=self.session_id,
@@ -195,7 +206,7 @@ class RealtimeDriver(Driver):
                 sample_rate=config.output_format.rate,
                 granted_ms=command.granted_ms,
             )
-        self._ask(header, generation_request(config, command.messages), synthesis, ANSWER_TIMEOUT_MS)
+        self._ask(header, generation_request(config, command.messages), synthesis, ANSWER_TIMEOUT_MS, avoided)
 
     def _end_response(self, command: do.EndResponse) -> None:
         self._formats.pop(command.response_id, None)

@@ -13,6 +13,8 @@ from gateway.core.events import Role
 from proto.v1 import speech_pb2 as pb
 
 GONE_AFTER_S: Final = BEAT_S * MISSED_BEATS
+# A replica whose oldest work waits for so long gets new work only when no other has room.
+HANGS_MS: Final = 3000
 # More than a gateway can have connections to (`bus.node.PEERS`); who invents services does not fill the memory.
 REPLICAS: Final = 1024
 ROLES: Final = {pb.VAD: Role.VAD, pb.ASR: Role.ASR, pb.LLM: Role.LLM, pb.TTS: Role.TTS}
@@ -48,6 +50,11 @@ class Replica:
     def has_room(self, now_s: float) -> bool:
         """Tell whether new work may be given to it."""
         return self.usable and self.load < 1 and now_s >= self.full_until_s
+
+    @property
+    def hangs(self) -> bool:
+        """Whether work waits there for so long that it should come last."""
+        return self.said.queue_age_ms > HANGS_MS
 
 
 class Registry:
@@ -90,12 +97,21 @@ class Registry:
             self._forget(replica)
         return lost
 
-    def pick(self, role: Role, now_s: float, preferred: Replica | None = None) -> Replica | None:
-        """Return the replica for new work: the preferred one if it has room, else the least loaded, else None."""
-        if preferred is not None and preferred.has_room(now_s):
+    def pick(
+        self, role: Role, now_s: float, preferred: Replica | None = None, avoid: Replica | None = None
+    ) -> Replica | None:
+        """Return the replica for new work: the preferred one if it has room, else the least loaded, else None.
+
+        One that hangs, and *avoid*, come last.
+        """
+        if preferred is not None and preferred is not avoid and preferred.has_room(now_s) and not preferred.hangs:
             return preferred
         free = [r for r in self._replicas.values() if r.role is role and r.has_room(now_s)]
-        return min(free, key=lambda r: r.load, default=None)
+        return min(free, key=lambda r: (r is avoid, r.hangs, r.load), default=None)
+
+    def at(self, inbox: str) -> Replica | None:
+        """Return the replica that is reached at *inbox*, None if none is known."""
+        return next((r for r in self._replicas.values() if r.inbox == inbox), None)
 
     def missing(self) -> list[Role]:
         """Return the roles that no replica can do now."""

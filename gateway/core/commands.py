@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core.conversation import Message
+from gateway.core.events import Role
 from gateway.core.response import Status
 
 # -- on the bus -------------------------------------------------------------------------------------------------------
@@ -10,10 +11,14 @@ from gateway.core.response import Status
 
 @dataclass(frozen=True, slots=True)
 class OpenInput:
-    """Take a place in a vad; the audio that follows begins at *at_sample*."""
+    """Take a place in a vad; the audio that follows begins at *at_sample*.
+
+    *in_turn*: somebody is speaking, and the turn *first_turn_id* goes on.
+    """
 
     at_sample: int
     first_turn_id: int
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,19 @@ class CancelTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class RecogniseAgain:
+    """Have an asr recognise a whole turn, 16 kHz s16le: the one that was to do it did not.
+
+    *elsewhere*, if not empty, says why the one that had it last is not to have it again.
+    """
+
+    turn_id: int
+    at_sample: int
+    pcm: bytes
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Respond:
     """Take places in a tts and an llm and have them answer *messages*."""
 
@@ -47,6 +65,23 @@ class Respond:
     instructions: str
     messages: tuple[Message, ...]
     granted_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Take the request back from the llm and the tts that have it, and make it again: *role* failed at it.
+
+    *elsewhere*, if not empty, says why the one that had it is not to have it again.
+    """
+
+    request: Respond
+    role: Role
+    elsewhere: str = ""
+
+    @property
+    def response_id(self) -> str:
+        """The response that is asked for again."""
+        return self.request.response_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +242,9 @@ Command = (
     | CloseInput
     | SendAudio
     | CancelTurn
+    | RecogniseAgain
     | Respond
+    | AskAgain
     | Grant
     | CancelResponse
     | EndResponse

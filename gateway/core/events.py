@@ -126,19 +126,29 @@ class SynthesisDone:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """The asr could not transcribe the turn, or is gone."""
+    """The asr could not transcribe the turn, or is gone.
+
+    *retryable*: another might do it. *refused*: it was not even tried.
+    """
 
     turn_id: int
     message: str
+    retryable: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseFailed:
-    """The llm or the tts could not do its part, or is gone."""
+    """The llm or the tts could not do its part, or is gone.
+
+    *retryable*: another might do it. *refused*: it was not even tried.
+    """
 
     response_id: str
     role: Role
     message: str
+    retryable: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,7 @@ class InputLost:
 
 @dataclass(frozen=True, slots=True)
 class InputFound:
-    """A vad is there again."""
+    """A vad is there again, or another one takes the session over."""
 
 
 @dataclass(frozen=True, slots=True)

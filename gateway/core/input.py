@@ -1,4 +1,4 @@
-"""The session's audio clock and what the vad has not used yet."""
+"""The session's audio clock, what the vad has not used yet, and what may have to be sent again."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +13,11 @@ WINDOW_BYTES: Final = 1024
 BLOCK_BYTES: Final = 16 * WINDOW_BYTES
 # How far the vad may be behind before the client is no longer read.
 IN_FLIGHT_MS: Final = 4000
+# Audio that the vad has used is kept so long: what it was still making up its mind about when it died, and the padding
+# before a turn whose start is told late.
+BACK_MS: Final = 2000
+# And the audio of turns that have no text yet, of which so much: the vad ends a turn after two minutes.
+KEPT_MS: Final = 180_000
 # The protocol lets the vad use so much before it says so (AudioAck).
 UNTOLD_MS: Final = 500
 
@@ -23,13 +28,19 @@ def to_ms(samples: int) -> int:
 
 
 class InputAudio:
-    """Cuts input into blocks with positions; keeps those that were not acknowledged, at most `IN_FLIGHT_MS` or so."""
+    """Cuts input into blocks with positions, and keeps what may have to be sent again.
+
+    That is what was not acknowledged (`IN_FLIGHT_MS` or so), `BACK_MS` before it, and all from `keep_from` on, at most
+    `KEPT_MS`; the oldest is forgotten first.
+    """
 
     def __init__(self) -> None:
         self._partial = bytearray()
         self._sent = 0  # bytes since the session began
         self._consumed = 0
-        self._unacknowledged: deque[tuple[int, bytes]] = deque()
+        self._blocks: deque[tuple[int, bytes]] = deque()
+        self.keep_from: int | None = None
+        """Where the oldest turn begins that has no text yet; None if there is none."""
 
     @property
     def at_sample(self) -> int:
@@ -78,23 +89,42 @@ class InputAudio:
     def _block(self, block: bytes) -> tuple[int, bytes]:
         position = self.at_sample
         self._sent += len(block)
-        self._unacknowledged.append((position, block))
+        self._blocks.append((position, block))
         return position, block
 
     def consumed(self, at_sample: int) -> None:
-        """Forget what the vad has used. A position that was never sent is taken for all that was."""
+        """Note what the vad has used. A position that was never sent is taken for all that was."""
         self._consumed = max(self._consumed, min(at_sample * 2, self._sent))
-        while self._unacknowledged:
-            position, block = self._unacknowledged[0]
-            if position * 2 + len(block) > self._consumed:
+        keep = self._consumed - BACK_MS * BYTES_PER_MS
+        if self.keep_from is not None:
+            keep = max(min(keep, self.keep_from * 2), self._sent - KEPT_MS * BYTES_PER_MS)
+        while self._blocks:
+            position, block = self._blocks[0]
+            if position * 2 + len(block) > min(keep, self._consumed):
                 break
-            self._unacknowledged.popleft()
+            self._blocks.popleft()
 
-    def again(self) -> list[tuple[int, bytes]]:
-        """Return what the vad has not used, with positions: another one gets it again."""
-        again = list(self._unacknowledged)
-        if again:  # the first block may have been used in part
-            position, block = again[0]
-            used = max(0, self._consumed - position * 2)
-            again[0] = position + used // 2, block[used:]
-        return again
+    def again(self, at_sample: int) -> list[tuple[int, bytes]]:
+        """Go back to *at_sample*, or as far as audio is kept: return all from there on, for another vad."""
+        at = min(at_sample * 2, self._consumed)
+        if self._blocks:
+            at = max(at, self._blocks[0][0] * 2)
+        self._consumed = at
+        return self._cut(at, self._sent)
+
+    def between(self, start_sample: int, end_sample: int) -> tuple[int, bytes] | None:
+        """Return (position, audio) of a turn; None if more than padding of it is not kept any more."""
+        kept = self._blocks[0][0] if self._blocks else self.at_sample
+        if to_ms(kept - start_sample) > BACK_MS:
+            return None
+        blocks = self._cut(max(start_sample, kept) * 2, end_sample * 2)
+        return (blocks[0][0] if blocks else end_sample), b"".join(block for _, block in blocks)
+
+    def _cut(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Return the blocks between two positions in bytes, cut to them."""
+        found: list[tuple[int, bytes]] = []
+        for position, block in self._blocks:
+            first, last = max(start - position * 2, 0), min(end - position * 2, len(block))
+            if first < last:
+                found.append((position + first // 2, block[first:last]))
+        return found

@@ -6,9 +6,13 @@ left), incomplete (the model was cut off by a limit) or failed. Nothing of it co
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from gateway.core.errors import IllegalTransitionError
 from gateway.core.playout import PlayOut
+
+if TYPE_CHECKING:  # commands name the status
+    from gateway.core.commands import Respond
 
 
 class Status(Enum):
@@ -38,6 +42,11 @@ class Response:
     playout: PlayOut
     due_ms: float
     """When the service that is being waited for must have sent something."""
+    request: "Respond"
+    """As it was last made."""
+    failures: int = 0
+    told: bool = False
+    """Whether the client has heard or read any of it. Until then it may be asked for again."""
     status: Status = Status.IN_PROGRESS
     text: str = ""
     text_complete: bool = False

@@ -10,12 +10,15 @@ joins them. What always holds:
  5. A turn whose recognition failed starts no answer; an answer whose synthesis failed does not end as completed.
  6. Whatever is waited for has a time at which it is given up.
 
+Services may fail. A turn whose recogniser does is sent to another one when it is over; an answer of which nothing was
+heard or read is asked for again, once; when a vad dies the next goes on where it was, in the middle of a turn too.
+
 Speech that goes on within `reopen_ms` after the end of a turn continues it: the answer in preparation is thrown away,
 and the user's message becomes both utterances together.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.core import commands as do
@@ -41,10 +44,11 @@ from gateway.core.events import (
     Transcript,
     TurnFailed,
 )
-from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS, InputAudio, to_ms
+from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS, SAMPLE_RATE, InputAudio, to_ms
 from gateway.core.playout import PlayOut
 from gateway.core.response import Response, Status
 from gateway.core.turn import Turns, TurnState
+from gateway.core.utterances import Utterances
 from gateway.core.watch import Watch
 
 # How far the tts may run ahead of what was handed to the client. Bounds the memory of an answer to 160 kB at 16 kHz.
@@ -53,6 +57,8 @@ AHEAD_MS: Final = 5000
 EARLY_TURNS: Final = 4
 # A client that has not taken audio for so long does not read at all.
 NOT_READING_MS: Final = 20_000
+# An answer that two services failed at is not asked for a third time. A refusal is no failure: nothing was done.
+MOST_FAILURES: Final = 2
 # Silence given to the vad for a client that stopped sending, beyond what ends the turn.
 STARVED_EXTRA_MS: Final = 200
 
@@ -87,6 +93,7 @@ class Session:
         self._now_ms = now_ms
         self._out: list[do.Command] = []
         self._input = InputAudio()
+        self._utterances = Utterances(self._input)
         self._turns = Turns()
         self._conversation = Conversation()
         self._response: Response | None = None
@@ -100,6 +107,9 @@ class Session:
         self._stopped_at_sample: int | None = None
         self._transcript_due_ms: float | None = None
         self._input_open = True
+        self._input_due_ms: float | None = None  # when a turn ends whose vad is lost
+        self._moved_turn = 0  # the last turn that went from one vad to another
+        self._judged_sample = 0  # what lies before belongs to turns that are over
         self._watch = Watch(now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         self._audible_until_ms = now_ms
         self._backlog_since_ms: float | None = None
@@ -141,6 +151,11 @@ class Session:
         return self._turns.newest
 
     @property
+    def in_turn(self) -> bool:
+        """Whether the vad has a turn open."""
+        return self._turns.state is TurnState.SPEAKING
+
+    @property
     def generation(self) -> int:
         """How many responses were cancelled; frames of older generations are stale."""
         return self._generation
@@ -176,10 +191,12 @@ class Session:
     def next_tick_ms(self) -> float | None:
         """Return when a `Tick` is needed next, None if time alone changes nothing."""
         times: list[float] = []
-        if self._turns.state is TurnState.SPEAKING and not self._input.full:
+        if self._starves:
             times.append(self._watch.starving_at_ms)
         if self._watch.vad_due_ms is not None:
             times.append(self._watch.vad_due_ms)
+        if self._input_due_ms is not None:
+            times.append(self._input_due_ms)
         if self._transcript_due_ms is not None:
             times.append(self._transcript_due_ms)
         if self._backlog_since_ms is not None:
@@ -226,6 +243,10 @@ class Session:
     def _playing(self) -> bool:
         return self._now_ms < self._audible_until_ms
 
+    @property
+    def _starves(self) -> bool:
+        return self._turns.state is TurnState.SPEAKING and self._input_open and not self._input.full
+
     def _starve(self) -> None:
         """Give the vad the silence that a client which stopped sending would have sent."""
         room_ms = IN_FLIGHT_MS - int(self._input.in_flight_ms)
@@ -240,6 +261,7 @@ class Session:
             return
         if self._turns.state is TurnState.SPEAKING:  # the stop was lost; the client still gets its pair
             self._out.append(do.SpeechStoppedNotice(self._turns.newest, to_ms(event.at_sample)))
+            self._out.extend(self._utterances.stop(self._turns.newest, event.at_sample))
         self._out.append(do.SpeechStartedNotice(event.turn_id, to_ms(event.at_sample)))
         if self._continues(event):
             self._reopen()
@@ -250,6 +272,7 @@ class Session:
         self._watch.turn_ended()
         self._turns.receive(event)
         self._message[event.turn_id] = ""
+        self._utterances.begin(event.turn_id, event.at_sample)
         self._expect_transcripts()
         early = self._early.pop(event.turn_id, None)
         self._early = {turn_id: end for turn_id, end in self._early.items() if turn_id > event.turn_id}
@@ -282,9 +305,10 @@ class Session:
         self._used(event.decided_at_sample)
         self._watch.turn_ended()
         self._turns.receive(event)
-        self._stopped_at_sample = event.decided_at_sample
+        self._stopped_at_sample = self._judged_sample = event.decided_at_sample
         self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
         self._out.append(do.SpeechStoppedNotice(event.turn_id, to_ms(event.at_sample)))
+        self._out.extend(self._utterances.stop(event.turn_id, event.at_sample))
         self._respond_if_complete()
 
     def _expect_transcripts(self) -> None:
@@ -300,6 +324,7 @@ class Session:
             self._keep_early(event)
             return
         self._turns.receive(event)
+        self._utterances.end(event.turn_id)
         self._message[event.turn_id] = event.text.strip()
         self._out.append(do.TranscriptNotice(event.turn_id, event.text, reopened=self._revision > 0))
         self._respond_if_complete()
@@ -308,26 +333,58 @@ class Session:
         if not self._turns.expects(event):
             self._keep_early(event)
             return
+        if event.retryable and self._recognise_again(event.turn_id, refused=event.refused):
+            return
         self._turns.receive(event)
+        self._utterances.end(event.turn_id)
         self._message.pop(event.turn_id, None)
         self._out.append(do.TurnFailedNotice(event.turn_id, event.message))
         self._respond_if_complete()
+
+    def _recognise_again(self, turn_id: int, *, refused: bool = False, elsewhere: str = "") -> bool:
+        """Have another asr try a turn, now or when it is over; return whether that can be."""
+        again = self._utterances.failed(turn_id, refused=refused, elsewhere=elsewhere)
+        if again is None:
+            return False
+        if again:
+            self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
+        self._out.extend(again)
+        return True
 
     def _input_lost(self, event: InputLost) -> None:
         if not self._input_open:
             return
         self._input_open = False
+        self._leave_vad(event.message)
+        self._out.append(do.InputLostNotice(event.message))
+
+    def _leave_vad(self, message: str) -> None:
+        """Go on without the vad. A turn that is open waits for the next one; only the first time, and not for ever."""
         self._watch.vad_owes_nothing()
         self._watch.turn_ended()
-        if self._turns.state is TurnState.SPEAKING:
-            lost = self._turns.newest
-            self._out.append(do.SpeechStoppedNotice(lost, to_ms(self._input.consumed_sample)))
-            if self._turns.awaits(lost):
-                self._out.append(do.CancelTurn(lost))
-                self._out.append(do.TurnFailedNotice(lost, event.message))
-                self._message.pop(lost, None)
-        self._turns.receive(event)
-        self._out.append(do.InputLostNotice(event.message))
+        if self._turns.state is not TurnState.SPEAKING:
+            return
+        turn_id = self._turns.newest
+        if self._turns.awaits(turn_id) and self._moved_turn != turn_id:
+            self._moved_turn = turn_id
+            self._utterances.interrupted(turn_id)
+            self._out.append(do.CancelTurn(turn_id))
+            self._input_due_ms = self._now_ms + self._settings.transcript_timeout_ms
+        else:
+            self._give_up_turn(message)
+
+    def _give_up_turn(self, message: str) -> None:
+        """End the open turn without a vad."""
+        self._input_due_ms = None
+        lost = self._turns.newest
+        self._out.append(do.SpeechStoppedNotice(lost, to_ms(self._input.consumed_sample)))
+        if self._turns.awaits(lost):
+            self._out.append(do.CancelTurn(lost))
+            self._out.append(do.TurnFailedNotice(lost, message))
+            self._message.pop(lost, None)
+            self._utterances.end(lost)
+        self._turns.receive(InputLost(message))
+        self._judged_sample = self._input.consumed_sample
         self._expect_transcripts()
         self._respond_if_complete()
 
@@ -337,11 +394,16 @@ class Session:
 
     def _input_found(self, _event: InputFound) -> None:
         if self._input_open:
-            return
+            self._leave_vad("vad: the service is gone")
         self._input_open = True
-        again = self._input.again()
+        self._input_due_ms = None
+        in_turn = self._turns.state is TurnState.SPEAKING
+        at_sample = self._input.consumed_sample
+        if not in_turn:  # it may have been about to hear a turn begin
+            at_sample = max(self._judged_sample, at_sample - BACK_MS * SAMPLE_RATE // 1000, 0)
+        again = self._input.again(at_sample)
         at_sample = again[0][0] if again else self._input.at_sample
-        self._out.append(do.OpenInput(at_sample, first_turn_id=self._turns.newest + 1))
+        self._out.append(do.OpenInput(at_sample, self._turns.newest + (not in_turn), in_turn))
         self._out.extend(do.SendAudio(block, position) for position, block in again)
         self._expect_use()
 
@@ -359,26 +421,40 @@ class Session:
             return  # nothing was understood
         self._conversation.user_said(text)
         self._responses += 1
-        response_id = f"r{self._responses}"
-        self._response = Response(
-            response_id=response_id,
+        request = do.Respond(
+            response_id=f"r{self._responses}",
             turn_id=self._turns.newest,
-            playout=PlayOut(self._settings.output_rate, self._settings.lead_ms),
-            due_ms=self._now_ms + self._settings.text_timeout_ms,
+            revision=self._revision,
+            generation=self._generation,
+            instructions=self._settings.instructions,
+            messages=self._conversation.messages,
             granted_ms=AHEAD_MS,
         )
-        self._out.append(do.ResponseStartedNotice(response_id, self._turns.newest))
-        self._out.append(
-            do.Respond(
-                response_id=response_id,
-                turn_id=self._turns.newest,
-                revision=self._revision,
-                generation=self._generation,
-                instructions=self._settings.instructions,
-                messages=self._conversation.messages,
-                granted_ms=AHEAD_MS,
-            )
+        self._response = self._new_response(request)
+        self._out.append(do.ResponseStartedNotice(request.response_id, request.turn_id))
+        self._out.append(request)
+
+    def _new_response(self, request: do.Respond, failures: int = 0) -> Response:
+        return Response(
+            response_id=request.response_id,
+            turn_id=request.turn_id,
+            playout=PlayOut(self._settings.output_rate, self._settings.lead_ms),
+            due_ms=self._now_ms + self._settings.text_timeout_ms,
+            request=request,
+            failures=failures,
+            granted_ms=AHEAD_MS,
         )
+
+    def _ask_again(self, response: Response, role: Role, *, refused: bool = False, elsewhere: str = "") -> bool:
+        """Make the request again, if the client need not know; return whether that can be."""
+        failures = response.failures + (not refused)
+        if response.told or failures >= MOST_FAILURES:
+            return False
+        self._generation += 1
+        request = replace(response.request, generation=self._generation)
+        self._response = self._new_response(request, failures)
+        self._out.append(do.AskAgain(request, role, elsewhere))
+        return True
 
     def _active(self, response_id: str) -> Response | None:
         """Return the active response if it is the one named; frames of any other are late."""
@@ -391,7 +467,14 @@ class Session:
             return
         response.text += event.text
         response.due_ms = self._now_ms + self._settings.text_timeout_ms
-        self._out.append(do.TextNotice(event.response_id, event.text))
+        if response.told:
+            self._out.append(do.TextNotice(event.response_id, event.text))
+
+    def _tell(self, response: Response) -> None:
+        """Give the client the text that has come, now that some of the answer is heard: it will not be asked again."""
+        response.told = True
+        if response.text:
+            self._out.append(do.TextNotice(response.response_id, response.text))
 
     def _generation_done(self, event: GenerationDone) -> None:
         response = self._active(event.response_id)
@@ -427,7 +510,9 @@ class Session:
         if response is None:
             return
         done = response.text_complete if event.role is Role.LLM else response.playout.complete
-        if not done:  # a service that has done its part may go
+        if done:  # a service that has done its part may go
+            return
+        if not event.retryable or not self._ask_again(response, event.role, refused=event.refused):
             self._end(response, Status.FAILED, f"{event.role.value}: {event.message}")
 
     def _play(self, response: Response) -> None:
@@ -436,6 +521,8 @@ class Session:
         if self._backlog_since_ms is None:
             pcm = playout.take(self._now_ms)
             if pcm:
+                if not response.told:
+                    self._tell(response)
                 self._audible_until_ms = playout.dry_at_ms
                 self._out.append(do.Play(response.response_id, pcm))
         if response.granted_ms - playout.sent_ms < AHEAD_MS / 2 and not playout.complete:
@@ -461,6 +548,8 @@ class Session:
         stopped = status in (Status.CANCELLED, Status.FAILED)
         if not stopped:
             heard = response.text
+            if not response.told:
+                self._tell(response)
             self._out.append(do.EndResponse(response.response_id))
         else:
             heard = playout.heard_text(self._now_ms)
@@ -478,8 +567,10 @@ class Session:
 
     def _tick(self, _event: Tick) -> None:
         now_ms = self._now_ms
-        if self._turns.state is TurnState.SPEAKING and now_ms >= self._watch.starving_at_ms and not self._input.full:
+        if self._starves and now_ms >= self._watch.starving_at_ms:
             self._starve()
+        if self._input_due_ms is not None and now_ms >= self._input_due_ms:
+            self._give_up_turn("vad: none was there in time")
         vad_due_ms = self._watch.vad_due_ms
         if vad_due_ms is not None and now_ms >= vad_due_ms:
             self._give_up_input()
@@ -488,8 +579,9 @@ class Session:
         response = self._response
         if response is not None and self._backlog_since_ms is None:
             if now_ms >= response.due_ms and not response.all_received:
-                missing = "tts" if response.text_complete else "llm"
-                self._end(response, Status.FAILED, f"{missing}: nothing came in time")
+                missing, late = (Role.TTS if response.text_complete else Role.LLM), "nothing came in time"
+                if not self._ask_again(response, missing, elsewhere=late):
+                    self._end(response, Status.FAILED, f"{missing.value}: {late}")
             else:
                 self._play(response)
         if self._backlog_since_ms is not None and now_ms >= self._backlog_since_ms + NOT_READING_MS:
@@ -501,8 +593,10 @@ class Session:
         for turn_id in [t for t in self._message if self._turns.expects(TurnFailed(t, ""))]:
             if turn_id == self._turns.newest and self._turns.state is TurnState.SPEAKING:
                 continue
-            self._out.append(do.CancelTurn(turn_id))
-            self._turn_failed(TurnFailed(turn_id, "asr: no transcript came in time"))
+            message = "asr: no transcript came in time"
+            if not self._recognise_again(turn_id, elsewhere=message):
+                self._out.append(do.CancelTurn(turn_id))
+                self._turn_failed(TurnFailed(turn_id, message))
 
     def _backlog(self, event: Backlog) -> None:
         if event.ms > 0:

@@ -233,7 +233,9 @@ class Session:
                 metrics.TURNS.inc()
                 turn = self._turn = Turn(self._turn_id, self._intake.header.next or self.job.next, event.at, event.at)
                 started = pb.SpeechStarted(at_sample=at, decided_at_sample=clock(event.decided_at))
-                self._reply(stamps, speech_started=started)
+                header = self._header(self._turn_id, stamps)
+                header.next = turn.next  # the gateway may have named another meanwhile
+                self._send(header, speech_started=started)
                 self._send_speech(turn, self._intake.consumed)
             case SpeechPaused():
                 self._reply(stamps, speech_paused=pb.SpeechPaused(at_sample=at))

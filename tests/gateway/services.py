@@ -60,9 +60,12 @@ class FakeService:
         full = pb.AtCapacity(role=ROLE_NUMBERS[self.role], retry_after_ms=retry_after_ms)
         self.answer(frame, refusal=pb.Refusal(at_capacity=full))
 
-    def fail(self, frame: Frame, code: pb.Error.Code.ValueType = pb.Error.ENGINE_FAILED) -> None:
-        """Say that *frame* cannot be served."""
-        self.answer(frame, error=pb.Error(code=code, message="broken", role=ROLE_NUMBERS[self.role]))
+    def fail(
+        self, frame: Frame, code: pb.Error.Code.ValueType = pb.Error.ENGINE_FAILED, *, retryable: bool = False
+    ) -> None:
+        """Say that *frame* cannot be served; *retryable*: here."""
+        role = ROLE_NUMBERS[self.role]
+        self.answer(frame, error=pb.Error(code=code, message="broken", role=role, retryable=retryable))
 
     async def next(self, *bodies: str) -> Frame:
         """Return the next frame with one of *bodies*, skipping others."""

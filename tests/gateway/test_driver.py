@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bus.frames import Frame, answer
+from gateway import asking
 from gateway.core import commands as do
 from gateway.core.events import Role
 from gateway.core.input import BLOCK_BYTES, IN_FLIGHT_MS
@@ -15,7 +17,7 @@ from gateway.driver import UNRESPONSIVE_MS
 from gateway.errors import RefusedError
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import ROLE_NUMBERS
-from tests.gateway.services import AT_ONCE, SECOND, FakeClient, World, until, world
+from tests.gateway.services import AT_ONCE, SECOND, FakeClient, FakeService, World, until, world
 from tests.support.bus import PATIENCE_S
 
 
@@ -197,34 +199,111 @@ async def test_a_session_that_was_served_waits_for_a_vad_with_room(here: World) 
     assert here.client.disconnected == []
     second = here.add(Role.VAD, "second")
     second.announce()
-    assert (await second.next("session_open")).session_open.first_turn_id == 2
+    opened = await second.next("session_open")
+    assert (opened.session_open.first_turn_id, opened.session_open.in_turn) == (1, True)
+    assert opened.header.generation == 1
 
 
 # -- recognisers ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_turn_that_the_recogniser_refuses_fails_and_the_session_goes_on(here: World) -> None:
+async def heard_again(service: FakeService, turn_id: int) -> bytes:
+    """Return the audio of a whole turn that the gateway sends."""
+    pcm = b""
+    while True:
+        frame = await service.next("speech")
+        assert frame.header.turn_id == turn_id
+        assert frame.speech.HasField("recognition") is (not pcm)
+        pcm += frame.speech.pcm
+        if frame.speech.last:
+            return pcm
+
+
+async def speaks_a_turn(here: World, turn_id: int = 1) -> None:
+    """A second of audio is a turn, which the vad sends to the asr."""
+    await here.driver.feed(SECOND)
+    header = here.header(turn_id=turn_id)
+    frame = answer(header, speech_started=pb.SpeechStarted(at_sample=512, decided_at_sample=4096))
+    frame.header.next = here.asr.address
+    here.vad._node.send(here.link.address, frame)
+    await here.client.next(do.SpeechStartedNotice)
+
+
+def ends_the_turn(here: World, turn_id: int = 1) -> None:
+    stopped = pb.SpeechStopped(at_sample=8192, decided_at_sample=8192)
+    here.vad.send(here.header(turn_id=turn_id), speech_stopped=stopped)
+
+
+@pytest.mark.parametrize("how", ["refuses", "fails", "is gone"])
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_turn_that_a_recogniser_does_not_do_is_sent_to_another(here: World, how: str, early: bool) -> None:
     await here.opened()
+    await speaks_a_turn(here)
     second = here.add(Role.ASR, "second")
     second.announce()
     await here.until_known(5)
+    if not early:
+        ends_the_turn(here)
+        await here.client.next(do.SpeechStoppedNotice)
+    asked = Frame(header=here.header(turn_id=1))
+    match how:
+        case "refuses":
+            here.asr.refuse(asked)
+        case "fails":
+            here.asr.fail(asked, retryable=True)
+        case _:
+            here.asr.announce(instance_id="asr-2", state=pb.LOADING)
+    if early:
+        await until(lambda: here.places() == {"vad-1": ["audio"]})
+        ends_the_turn(here)
+    assert await heard_again(second, 1) == SECOND[1024:16384]
+    assert here.places() == {"second-1": ["turn 1"], "vad-1": ["audio"]}
+    here.asr.fail(asked, pb.Error.UNKNOWN_SESSION, retryable=True)  # what the vad had still sent to the first
+    second.send(here.header(turn_id=1), transcript=pb.Transcript(text="hello"))
+    request = await here.llm.next("generation_request")
+    assert request.generation_request.messages[-1].parts[0].text == "hello"
+    assert here.places() == {"llm-1": ["r1"], "tts-1": ["r1"], "vad-1": ["audio"]}
+
+
+async def test_a_turn_waits_for_its_only_recogniser_to_start_again(here: World) -> None:
+    await here.opened()
+    await speaks_a_turn(here)
+    ends_the_turn(here)
+    await here.client.next(do.SpeechStoppedNotice)
+    here.asr.restart()
+    assert await heard_again(here.asr, 1) == SECOND[1024:16384]
+    here.asr.send(here.header(turn_id=1), transcript=pb.Transcript(text="hello"))
+    assert await here.llm.next("generation_request")
+
+
+async def test_a_turn_that_two_recognisers_fail_at_fails(here: World) -> None:
+    await here.opened()
+    await speaks_a_turn(here)
+    ends_the_turn(here)
+    await here.client.next(do.SpeechStoppedNotice)
+    here.asr.fail(Frame(header=here.header(turn_id=1)), retryable=True)
+    await heard_again(here.asr, 1)
+    here.asr.fail(Frame(header=here.header(turn_id=1, generation=1)), retryable=True)
+    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: broken"
+    assert here.places() == {"vad-1": ["audio"]}
+
+
+async def test_a_turn_that_no_recogniser_takes_in_time_fails(here: World) -> None:
+    here.driver = here.new_driver(here.client, replace(AT_ONCE, transcript_timeout_ms=1))
+    await here.opened()
+    here.asr.announce(state=pb.DRAINING)
+    await until(here.link.not_ready)
+    await here.driver.feed(SECOND)
+    assert (await here.vad.next("audio")).header.next == ""
     await here.begins_to_speak(1)
     here.stops_speaking(1)
-    here.asr.send(
-        here.header(turn_id=1),
-        refusal=pb.Refusal(at_capacity=pb.AtCapacity(role=pb.ASR, retry_after_ms=60_000)),
-    )
-    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: at capacity"
-    assert here.places() == {"vad-1": ["audio"]}
-    await here.driver.feed(SECOND)
-    assert (await here.vad.next("audio")).header.next == second.address
-    assert (await here.says(2, "hello")).header.turn_id == 2
+    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: not ready"
 
 
 async def test_a_transcript_that_overtakes_the_start_of_its_turn_counts_and_leaves_no_place(here: World) -> None:
     await here.opened()
     here.asr.send(here.header(turn_id=1), transcript=pb.Transcript(text="hello"))
-    await until(lambda: here.driver._ended_early)
+    await until(lambda: here.driver._recognising._ended_early)
     await here.begins_to_speak(1)
     await here.client.next(do.TranscriptNotice)
     assert here.places() == {"vad-1": ["audio"]}
@@ -236,11 +315,14 @@ async def test_a_refusal_that_overtakes_the_start_of_its_turn_counts_and_leaves_
     await here.opened()
     full = pb.AtCapacity(role=pb.ASR, retry_after_ms=60_000)
     here.asr.send(here.header(turn_id=1), refusal=pb.Refusal(at_capacity=full))
-    await until(lambda: here.driver._ended_early)
+    await until(lambda: here.driver._recognising._ended_early)
     await here.begins_to_speak(1)
-    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: at capacity"
     assert here.places() == {"vad-1": ["audio"]}
     assert here.link.pick(Role.ASR) is None
+    here.stops_speaking(1)
+    second = here.add(Role.ASR, "second")
+    second.announce()
+    assert (await second.next("speech")).header.turn_id == 1
 
 
 async def test_a_turn_whose_recogniser_fails_starts_no_answer(here: World) -> None:
@@ -251,26 +333,6 @@ async def test_a_turn_whose_recogniser_fails_starts_no_answer(here: World) -> No
     assert (await here.client.next(do.TurnFailedNotice)).message == "asr: broken"
     await here.says(2, "hello")
     assert [body for body in here.llm.bodies() if body == "generation_request"] == ["generation_request"]
-
-
-async def test_a_turn_that_no_recogniser_takes_fails_at_once(here: World) -> None:
-    await here.opened()
-    here.asr.announce(state=pb.DRAINING)
-    await until(here.link.not_ready)
-    await here.driver.feed(SECOND)
-    assert (await here.vad.next("audio")).header.next == ""
-    await here.begins_to_speak(1)
-    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: not ready"
-
-
-async def test_a_recogniser_that_is_started_again_costs_its_turns_and_no_more(here: World) -> None:
-    await here.opened()
-    await here.begins_to_speak(1)
-    here.stops_speaking(1)
-    await here.client.next(do.SpeechStoppedNotice)
-    here.asr.restart()
-    assert (await here.client.next(do.TurnFailedNotice)).message == "asr: the service is gone"
-    await here.says(2, "hello")
 
 
 async def test_a_transcript_that_is_overdue_is_cancelled(here: World) -> None:
@@ -288,33 +350,77 @@ async def test_a_transcript_that_is_overdue_is_cancelled(here: World) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.LLM, Role.TTS])
-@pytest.mark.parametrize("how", ["refuses", "fails", "is started again"])
-async def test_an_answer_that_a_service_does_not_make_fails_and_the_next_turn_is_answered(
-    here: World, role: Role, how: str
-) -> None:
+@pytest.mark.parametrize("how", ["refuses", "fails", "is gone"])
+async def test_an_answer_that_a_service_does_not_make_is_made_by_another(here: World, role: Role, how: str) -> None:
     await here.opened()
-    request = await here.says(1, "hello")
-    service = here.llm if role is Role.LLM else here.tts
+    first = await here.says(1, "hello")
+    asked = await here.tts.next("synthesis_request")
+    service, request = (here.llm, first) if role is Role.LLM else (here.tts, asked)
+    second = here.add(role, "second")
+    second.announce()
+    await here.until_known(5)
     match how:
         case "refuses":
-            service.refuse(request, retry_after_ms=1)
-            expected = f"{role.value}: at capacity"
+            service.refuse(request)
         case "fails":
-            service.fail(request)
-            expected = f"{role.value}: broken"
+            service.fail(request, retryable=True)
         case _:
-            service.restart()
-            expected = f"{role.value}: the service is gone"
+            service.announce(instance_id="another", state=pb.LOADING)
+    llm, tts = (second, here.tts) if role is Role.LLM else (here.llm, second)
+    again = await llm.next("generation_request")
+    synthesis = await tts.next("synthesis_request")
+    assert again.generation_request == first.generation_request
+    assert synthesis.synthesis_request == asked.synthesis_request
+    assert again.header.next == tts.address
+    assert {again.header.generation, synthesis.header.generation} == {1}
+    stale = "of the first request "
+    here.llm.answer(first, text_delta=pb.TextDelta(text=stale))
+    here.tts.answer(first, speech_out=pb.SpeechOut(pcm=b"\2\0" * 100, sample_rate=16_000, text=stale))
+    llm.answer(again, text_delta=pb.TextDelta(text="Hi."))
+    llm.answer(again, generation_done=pb.GenerationDone(deltas=1))
+    tts.answer(again, speech_out=pb.SpeechOut(pcm=SECOND, sample_rate=16_000, text="Hi."))
+    tts.answer(again, synthesis_done=pb.SynthesisDone())
     done = await here.client.next(do.ResponseDoneNotice)
-    assert (done.status, done.message) == (Status.FAILED, expected)
+    assert (done.status, done.text) == (Status.COMPLETED, "Hi.")
+    assert here.client.pcm == SECOND
     assert here.places() == {"vad-1": ["audio"]}
-    await until(lambda: here.link.pick(role))
-    here.answers(await here.says(2, "again"), "Hi.", b"\1\0")
+
+
+@pytest.mark.parametrize("role", [Role.LLM, Role.TTS])
+async def test_an_answer_waits_for_its_only_service_to_start_again(here: World, role: Role) -> None:
+    await here.opened()
+    await here.says(1, "hello")
+    (here.llm if role is Role.LLM else here.tts).restart()
+    again = await here.llm.next("generation_request")
+    here.answers(again, "Hi.", SECOND)
     assert (await here.client.next(do.ResponseDoneNotice)).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("role", [Role.LLM, Role.TTS])
-async def test_an_answer_that_nobody_has_room_for_fails_at_once(here: World, role: Role) -> None:
+async def test_an_answer_that_two_services_fail_at_fails_and_the_next_turn_is_answered(here: World, role: Role) -> None:
+    await here.opened()
+    service = here.llm if role is Role.LLM else here.tts
+    service.fail(await here.says(1, "hello"), retryable=True)
+    service.fail(await here.llm.next("generation_request"), retryable=True)
+    done = await here.client.next(do.ResponseDoneNotice)
+    assert (done.status, done.message) == (Status.FAILED, f"{role.value}: broken")
+    assert here.places() == {"vad-1": ["audio"]}
+    here.answers(await here.says(2, "again"), "Hi.", b"\1\0")
+    assert (await here.client.next(do.ResponseDoneNotice)).status is Status.COMPLETED
+
+
+async def test_what_cannot_be_done_anywhere_is_not_tried_again(here: World) -> None:
+    await here.opened()
+    here.tts.fail(await here.says(1, "hello"), pb.Error.INVALID_REQUEST)
+    assert (await here.client.next(do.ResponseDoneNotice)).message == "tts: broken"
+    assert here.llm.bodies().count("generation_request") == 1
+
+
+@pytest.mark.parametrize("role", [Role.LLM, Role.TTS])
+async def test_an_answer_that_nobody_has_room_for_in_time_fails(
+    here: World, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ROOM_S", 0)
     await here.opened()
     service = here.llm if role is Role.LLM else here.tts
     service.announce(leases=4)
@@ -327,11 +433,47 @@ async def test_an_answer_that_nobody_has_room_for_fails_at_once(here: World, rol
     assert here.places() == {"vad-1": ["audio"]}
 
 
+async def test_an_answer_that_nobody_has_room_for_is_made_when_a_place_is_given_back(here: World) -> None:
+    here.tts.announce(capacity=1)
+    await until(lambda: here.link.registry.at(here.tts.address).said.capacity == 1)  # type: ignore[union-attr]
+    await here.opened()
+    first = await here.says(1, "hello")
+    client, here.client = here.client, FakeClient()
+    driver, here.driver = here.driver, here.new_driver(here.client)
+    await here.opened()
+    await here.begins_to_speak(1)
+    here.stops_speaking(1)
+    here.asr.send(here.header(turn_id=1), transcript=pb.Transcript(text="me too"))
+    await here.client.next(do.ResponseStartedNotice)
+    assert here.llm.bodies().count("generation_request") == 1
+    here.answers(first, "Hi.", b"\1\0")
+    await client.next(do.ResponseDoneNotice)
+    assert (await here.llm.next("generation_request")).header.session_id == here.driver.session_id
+    driver.close()
+
+
+async def test_a_hole_in_the_text_or_the_audio_is_noticed_and_the_answer_made_again(here: World) -> None:
+    await here.opened()
+    request = await here.says(1, "hello")
+    here.llm.answer(request, text_delta=pb.TextDelta(text="one ", seq=0))
+    here.llm.answer(request, text_delta=pb.TextDelta(text="three ", seq=2))
+    again = await here.llm.next("generation_request")
+    assert again.header.generation == 1
+    here.llm.answer(again, text_delta=pb.TextDelta(text="one ", seq=0))
+    here.llm.answer(again, generation_done=pb.GenerationDone(deltas=2))
+    assert (await here.client.next(do.ResponseDoneNotice)).message == "llm: a piece of the text is missing"
+    request = await here.says(2, "and now?")
+    here.tts.answer(request, speech_out=pb.SpeechOut(pcm=b"", sample_rate=16_000, at_ms=0, text="Hi."))
+    here.tts.answer(request, speech_out=pb.SpeechOut(pcm=SECOND, sample_rate=16_000, at_ms=500))
+    assert (await here.llm.next("generation_request")).header.response_id == "r2"
+
+
 async def test_an_llm_that_has_done_its_part_may_go(here: World) -> None:
     await here.opened()
     request = await here.says(1, "hello")
     here.llm.answer(request, text_delta=pb.TextDelta(text="Hi."))
     here.llm.answer(request, generation_done=pb.GenerationDone(reason=pb.GenerationDone.STOP))
+    here.tts.answer(request, speech_out=pb.SpeechOut(pcm=b"\1\0", sample_rate=16_000, text="Hi."))
     await here.client.next(do.TextNotice)
     old = here.link.pick(Role.LLM)
     assert old is not None
@@ -363,10 +505,12 @@ async def test_a_vad_that_is_started_again_gets_what_the_old_one_had_not_used(he
     await until(lambda: core._input.consumed_sample == 10_000)
     here.vad.restart()
     opened = await here.vad.next("session_open")
-    assert (opened.session_open.at_sample, opened.session_open.first_turn_id) == (10_000, 1)
+    assert (opened.session_open.at_sample, opened.session_open.first_turn_id) == (0, 1)  # it hears a little again
+    assert opened.header.generation == 1
     audio = await here.vad.next("audio")
-    assert audio.audio.at_sample == 10_000
-    assert audio.audio.pcm == SECOND[20_000 : 2 * BLOCK_BYTES][: len(audio.audio.pcm)]
+    assert (audio.audio.at_sample, audio.header.generation) == (0, 1)
+    assert audio.audio.pcm == SECOND[:BLOCK_BYTES]
+    here.vad.send(here.header(turn_id=1), speech_started=pb.SpeechStarted())  # of the first place: late
     assert here.places() == {"vad-2": ["audio"]}
 
 
@@ -377,11 +521,41 @@ async def test_many_errors_of_one_loss_lead_to_one_new_place(here: World) -> Non
     await here.vad.next("audio")
     for _ in range(3):  # the lease is gone; every frame that was under way brings an error
         here.vad.fail(opened, pb.Error.UNKNOWN_SESSION)
-    assert (await here.vad.next("session_open")).header.session_id == here.driver.session_id
-    here.vad.answer(opened, audio_ack=pb.AudioAck())
-    await here.begins_to_speak(1)
+    again = await here.vad.next("session_open")
+    again.header.turn_id = 1
+    here.vad.answer(again, speech_started=pb.SpeechStarted())
+    await here.client.next(do.SpeechStartedNotice)
     assert here.vad.bodies().count("session_open") == 2
-    assert len([notice for notice in here.client.told if isinstance(notice, do.InputLostNotice)]) == 1
+    assert not [notice for notice in here.client.told if isinstance(notice, do.InputLostNotice)]
+
+
+async def test_a_session_that_loses_vads_again_and_again_waits_in_between(here: World) -> None:
+    for _ in range(2):
+        opened = await (here.opened() if not here.vad.received else here.vad.next("session_open"))
+        here.vad.answer(opened, audio_ack=pb.AudioAck())
+        here.vad.fail(opened)
+    assert (await here.client.next(do.InputLostNotice)).message == "vad: broken"
+    assert here.places() == {}
+    here.driver.look_again()
+    assert await here.vad.next("session_open")
+
+
+async def test_a_session_leaves_a_vad_that_drains_between_two_turns(here: World) -> None:
+    await here.opened()
+    await speaks_a_turn(here)
+    second = here.add(Role.VAD, "second")
+    second.announce()
+    await here.until_known(5)
+    here.vad.announce(state=pb.DRAINING)
+    await until(lambda: not here.driver._places.vad.usable)  # type: ignore[union-attr]
+    here.driver.look_again()
+    assert "session_close" not in here.vad.bodies()
+    ends_the_turn(here)
+    assert await here.vad.next("session_close")
+    opened = await second.next("session_open")
+    assert (opened.session_open.at_sample, opened.session_open.first_turn_id) == (8192, 2)
+    assert here.places() == {"asr-1": ["turn 1"], "second-1": ["audio"]}
+    assert not [notice for notice in here.client.told if isinstance(notice, do.InputLostNotice)]
 
 
 async def test_a_vad_that_fails_when_it_is_opened_is_not_asked_again_at_once(here: World) -> None:
@@ -451,7 +625,7 @@ async def test_a_client_that_has_said_everything_waits_for_its_last_answer(here:
     request = await here.says(1, "hello")
     finishing = asyncio.create_task(driver.finish())
     here.llm.answer(request, text_delta=pb.TextDelta(text="Hi."))
-    await here.client.next(do.TextNotice)
+    await asyncio.sleep(0.01)
     assert not finishing.done()
     here.llm.answer(request, generation_done=pb.GenerationDone())
     here.speaks(request, "Hi.", SECOND)

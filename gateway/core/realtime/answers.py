@@ -6,6 +6,7 @@ question was not understood because the recogniser failed ends failed.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.core.realtime import client_events as client
@@ -20,6 +21,8 @@ from gateway.core.response import Status
 
 # How far the tts may run ahead of what it was last known to have sent. Bounds what waits in the gateway.
 AHEAD_MS: Final = 5000
+# An answer that two services failed at is not asked for a third time. A refusal is no failure: nothing was done.
+MOST_FAILURES: Final = 2
 # Grants are given in steps of this size at least: one frame for a second and more of audio.
 GRANT_STEP_MS: Final = 1250
 
@@ -154,7 +157,22 @@ class Answers:
             granted_ms=AHEAD_MS,
             wants_speech=response.speaks,
         )
+        response.request = request
         scene.say(request)
+
+    def _ask_again(self, response: Response, role: ev.Role, *, refused: bool = False, elsewhere: str = "") -> bool:
+        """Make the request again, if the client need not know; return whether that can be."""
+        failures = response.failures + (not refused)
+        if response.request is None or response.told or failures >= MOST_FAILURES:
+            return False
+        response.failures = failures
+        response.begin_again()
+        self.generation += 1
+        response.request = replace(response.request, generation=self.generation)
+        response.due_ms = self._scene.now_ms + self._scene.settings.text_timeout_ms
+        response.granted_ms = AHEAD_MS
+        self._scene.say(do.AskAgain(response.request, role, elsewhere))
+        return True
 
     # -- what the services send ---------------------------------------------------------------------------------------
 
@@ -216,7 +234,9 @@ class Answers:
         if response is None:
             return
         spoken = response.speech_complete or not response.speaks
-        if not (response.text_complete if event.role is ev.Role.LLM else spoken):
+        if response.text_complete if event.role is ev.Role.LLM else spoken:
+            return
+        if not event.retryable or not self._ask_again(response, event.role, refused=event.refused):
             role = event.role.value
             self._end(response, Status.FAILED, code=f"{role}_failed", message=f"{role}: {event.message}")
 
@@ -334,8 +354,9 @@ class Answers:
             if not response.asked:
                 continue
             if self._scene.now_ms >= response.due_ms and not self._holds_up(response):
-                missing = "tts" if response.text_complete else "llm"
-                message = f"{missing}: nothing came in time"
-                self._end(response, Status.FAILED, code=f"{missing}_timeout", message=message)
+                missing, late = (ev.Role.TTS if response.text_complete else ev.Role.LLM), "nothing came in time"
+                if not self._ask_again(response, missing, elsewhere=late):
+                    role = missing.value
+                    self._end(response, Status.FAILED, code=f"{role}_timeout", message=f"{role}: {late}")
             else:
                 self._go_on(response)

@@ -14,13 +14,16 @@ from gateway.core.commands import (
     EndResponse,
     Grant,
     OpenInput,
+    RecogniseAgain,
     SendAudio,
 )
 from gateway.core.realtime.config import ResponseConfig
 from gateway.core.realtime.context import ModelMessage
+from gateway.core.realtime.events import Role
 from gateway.core.realtime.notices import Notice
 
 __all__ = [
+    "AskAgain",
     "CancelResponse",
     "CancelTurn",
     "ClearAudio",
@@ -32,6 +35,7 @@ __all__ = [
     "EndResponse",
     "Grant",
     "OpenInput",
+    "RecogniseAgain",
     "Respond",
     "SendAudio",
     "UpdateInput",
@@ -74,9 +78,28 @@ class Respond:
     wants_speech: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Take the request back from the llm and the tts that have it, and make it again: *role* failed at it.
+
+    *elsewhere*, if not empty, says why the one that had it is not to have it again.
+    """
+
+    request: Respond
+    role: Role
+    elsewhere: str = ""
+
+    @property
+    def response_id(self) -> str:
+        """The response that is asked for again."""
+        return self.request.response_id
+
+
 Command = (
     OpenInput
     | CloseInput
+    | RecogniseAgain
+    | AskAgain
     | UpdateInput
     | SendAudio
     | CommitAudio

@@ -10,7 +10,7 @@ The client's audio clock and ours differ by the silence that was put in its plac
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS, InputAudio, to_ms
+from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS, SAMPLE_RATE, InputAudio, to_ms
 from gateway.core.realtime import client_events as client
 from gateway.core.realtime import commands as do
 from gateway.core.realtime import events as ev
@@ -23,6 +23,7 @@ from gateway.core.realtime.segment import Segment, Stage
 from gateway.core.realtime.tape import ClientClock, Tape
 from gateway.core.realtime.transcripts import Transcripts
 from gateway.core.turn import TurnState
+from gateway.core.utterances import Utterances
 from gateway.core.watch import Watch
 
 # The least that can be committed (the protocol's).
@@ -53,7 +54,8 @@ class Hearing:
         self._interrupt = interrupt
         self._answer = answer
         self._input = InputAudio()
-        self._texts = Transcripts(scene)
+        self._utterances = Utterances(self._input)
+        self._texts = Transcripts(scene, self._utterances)
         self._turns = self._texts.turns
         self._watch = Watch(scene.now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         wire = scene.config.input_format
@@ -63,6 +65,9 @@ class Hearing:
         self._newest_used = 0
         self._committed_ms = 0.0
         self._input_open = True
+        self._input_due_ms: float | None = None  # when a turn ends whose vad is lost
+        self._moved_turn = 0  # the last turn that went from one vad to another
+        self._judged_sample = 0  # what lies before belongs to items
         self._clock = ClientClock()
         self.heard_audio = False
 
@@ -92,6 +97,11 @@ class Hearing:
     def holds_audio(self) -> bool:
         """Whether there is audio that the next commit would take."""
         return self._open is not None
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether the vad has a turn open."""
+        return self._turns.state is TurnState.SPEAKING
 
     @property
     def quiet(self) -> bool:
@@ -235,6 +245,7 @@ class Hearing:
             self._texts.drop(event.turn_id)
             return
         self._newest_used = event.turn_id
+        self._utterances.begin(event.turn_id, event.at_sample)
         self._texts.begin(event.turn_id, segment)
 
     def _segment_of(self, event: ev.SpeechStarted) -> Segment | None:
@@ -259,6 +270,7 @@ class Hearing:
         self._used(event.decided_at_sample)
         self._watch.turn_ended()
         self._turns.receive(event)
+        self._judged_sample = max(self._judged_sample, event.decided_at_sample)
         segment = self._texts.of_turn.get(event.turn_id)
         if segment is None:
             return
@@ -267,6 +279,7 @@ class Hearing:
                 self._end_speech(segment, event.at_sample)
         elif event.decided_at_sample >= segment.end_sample:
             self._texts.settle(segment)
+        self._scene.say(*self._utterances.stop(event.turn_id, event.at_sample))
 
     def _end_speech(self, segment: Segment, at_sample: int) -> None:
         end_ms = max(to_ms(at_sample), int(segment.start_ms))
@@ -291,6 +304,7 @@ class Hearing:
             item, heard=None, audio=bytearray(audio), format=wire, turn_id=max(segment.turns, default=0)
         )
         segment.end_sample = end_sample
+        self._judged_sample = max(self._judged_sample, end_sample)
         segment.stage = stage
         segment.transcribed = scene.config.transcription is not None
         segment.due_ms = scene.now_ms + scene.settings.transcript_timeout_ms
@@ -321,36 +335,59 @@ class Hearing:
     # -- what goes wrong, and time ------------------------------------------------------------------------------------
 
     def lost(self, event: ev.InputLost) -> None:
-        """Go on without a vad: what is being spoken is lost."""
-        if not self._input_open:
-            return
-        self._input_open = False
+        """Go on without a vad until there is one."""
+        if self._input_open:
+            self._input_open = False
+            self._leave_vad(event.message)
+
+    def _leave_vad(self, message: str) -> None:
+        """Let a turn that is open wait for the next vad; only the first time, and not for ever."""
         self._watch.vad_owes_nothing()
         self._watch.turn_ended()
+        if self._turns.state is not TurnState.SPEAKING:
+            return
+        turn_id = self._turns.newest
+        if self._turns.awaits(turn_id) and self._moved_turn != turn_id:
+            self._moved_turn = turn_id
+            self._utterances.interrupted(turn_id)
+            self._scene.say(do.CancelTurn(turn_id))
+            self._input_due_ms = self._scene.now_ms + self._scene.settings.transcript_timeout_ms
+        else:
+            self._give_up_turn(message)
+
+    def _give_up_turn(self, message: str) -> None:
+        """End the open turn without a vad: what was said is lost."""
+        self._input_due_ms = None
         newest = self._turns.newest
-        open_at_vad = self._turns.state is TurnState.SPEAKING
-        awaited = open_at_vad and self._turns.awaits(newest)
-        self._turns.receive(event)
+        awaited = self._turns.awaits(newest)
+        self._turns.receive(ev.InputLost(message))
+        self._utterances.end(newest)
         segment = self._texts.of_turn.get(newest)
-        if segment is not None and open_at_vad:
+        if segment is not None:
             if awaited:
                 self._scene.say(do.CancelTurn(newest))
             segment.turns[newest] = ""
-            segment.failed = event.message
+            segment.failed = message
         if self.speaking and self._open is not None:
-            self._open.failed = event.message
+            self._open.failed = message
             self._end_speech(self._open, self._input.consumed_sample)
         elif segment is not None:
             self._texts.finish_if_known(segment)
 
     def found(self) -> None:
-        """Go on with a new vad: it gets what the old one has not used."""
+        """Go on with a new vad: it gets what the old one has not used, and goes on with the turn that is open."""
         if self._input_open:
-            return
+            self._leave_vad("vad: the service is gone")
         self._input_open = True
-        again = self._input.again()
+        self._input_due_ms = None
+        in_turn = self._turns.state is TurnState.SPEAKING
+        at_sample = self._input.consumed_sample
+        if self._detects and not in_turn:  # it may have been about to hear a turn begin
+            judged = max(self._judged_sample, self._texts.dead_sample)
+            at_sample = max(min(judged, at_sample), at_sample - BACK_MS * SAMPLE_RATE // 1000, 0)
+        again = self._input.again(at_sample)
         at_sample = again[0][0] if again else self._input.at_sample
-        self._scene.say(do.OpenInput(at_sample, first_turn_id=self._turns.newest + 1))
+        self._scene.say(do.OpenInput(at_sample, self._turns.newest + (not in_turn), in_turn))
         marks: list[do.CommitAudio | do.ClearAudio] = [
             do.CommitAudio(segment.end_sample) for segment in self._texts.closing if segment.stage is Stage.COMMITTED
         ]
@@ -366,7 +403,7 @@ class Hearing:
 
     def next_tick_ms(self) -> float | None:
         """Return when time alone changes something."""
-        times = [self._watch.vad_due_ms] if self._watch.vad_due_ms is not None else []
+        times = [due_ms for due_ms in (self._watch.vad_due_ms, self._input_due_ms) if due_ms is not None]
         if self._starves:
             times.append(self._watch.starving_at_ms)
         text_due_ms = self._texts.next_tick_ms()
@@ -383,6 +420,8 @@ class Hearing:
         now_ms = self._scene.now_ms
         if self._starves and now_ms >= self._watch.starving_at_ms:
             self._starve()
+        if self._input_due_ms is not None and now_ms >= self._input_due_ms:
+            self._give_up_turn("vad: none was there in time")
         vad_due_ms = self._watch.vad_due_ms
         if vad_due_ms is not None and now_ms >= vad_due_ms:
             self._scene.say(do.CloseInput())

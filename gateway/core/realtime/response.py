@@ -1,7 +1,8 @@
 """One response: its items, opened and closed in the order that clients rely on.
 
 Items go out one after another: what the model sends of a later one waits until those before it are closed. So a call
-waits for the speech that announces it. Everything opened is closed before the response ends, whatever ends it.
+waits for the speech that announces it. Everything opened is closed before the response ends, whatever ends it. A spoken
+message is opened with its first audio: until then the answer may be made again by other services.
 
 A message of speech is closed when the llm has no more text and the tts no more audio; one of text when the llm has no
 more of it, or goes on to a call.
@@ -12,6 +13,7 @@ from typing import Final
 
 from gateway.core.errors import IllegalTransitionError
 from gateway.core.realtime import notices as tell
+from gateway.core.realtime.commands import Respond
 from gateway.core.realtime.config import ResponseConfig
 from gateway.core.realtime.conversation import Conversation, Entry
 from gateway.core.realtime.events import GenerationDone, SpeechReceived, ToolCallDelta
@@ -61,6 +63,9 @@ class Response:
     generation: GenerationDone | None = None
     due_ms: float = 0.0
     granted_ms: int = 0
+    failures: int = 0
+    request: Respond | None = None
+    """As it was last made."""
     audio_ms: float = 0.0
     first_audio_at_ms: float | None = None
 
@@ -84,6 +89,18 @@ class Response:
         """Whether the services have sent all of it. Where there is no text there is no speech to wait for."""
         silent = not self.speaks or not any(output.entry.item.type == "message" for output in self.outputs)
         return self.text_complete and (silent or self.speech_complete)
+
+    @property
+    def told(self) -> bool:
+        """Whether the client has any of it. Until then it may be asked for again."""
+        return any(output.opened for output in self.outputs)
+
+    def begin_again(self) -> None:
+        """Forget what the services have sent."""
+        self.outputs.clear()
+        self.text_complete = self.speech_complete = False
+        self.generation = None
+        self.audio_ms = 0.0
 
     # -- what the services send ---------------------------------------------------------------------------------------
 
@@ -130,12 +147,19 @@ class Response:
             if output.closed:
                 continue
             if not output.opened:
+                if self._is_unheard(output):
+                    return
                 self._open(scene, output)
             self._send(scene, output)
             if not self._is_complete(output):
                 return
             last = output is self.outputs[-1]
             self._close(scene, output, "incomplete" if last and self._is_cut(output) else "completed")
+
+    def _is_unheard(self, output: Output) -> bool:
+        """Tell whether a spoken message waits for its first audio: until then it may be asked for again."""
+        spoken = self.speaks and output.entry.item.type == "message"
+        return spoken and not self._is_complete(output) and not any(audio for audio, _ in output.audio)
 
     def _is_complete(self, output: Output) -> bool:
         if output.entry.item.type == "function_call":

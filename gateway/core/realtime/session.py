@@ -117,6 +117,11 @@ class RealtimeSession:
         return self._hearing.newest_turn
 
     @property
+    def in_turn(self) -> bool:
+        """Whether the vad has a turn open."""
+        return self._hearing.in_turn
+
+    @property
     def generation(self) -> int:
         """How many responses were stopped at the services."""
         return self._answers.generation

@@ -9,13 +9,15 @@ from gateway.core.realtime import notices as tell
 from gateway.core.realtime.scene import Scene
 from gateway.core.realtime.segment import Segment, Stage
 from gateway.core.turn import Turns
+from gateway.core.utterances import Utterances
 
 
 class Transcripts:
     """Follows the turns that are recognised and the segments that wait for them."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, utterances: Utterances) -> None:
         self._scene = scene
+        self._utterances = utterances
         self.turns = Turns()
         self.of_turn: dict[int, Segment] = {}
         self.closing: list[Segment] = []
@@ -57,21 +59,33 @@ class Transcripts:
         if not self.turns.expects(event):
             return
         self.turns.receive(event)
+        self._utterances.end(event.turn_id)
         segment = self.of_turn.get(event.turn_id)
         if segment is not None:
             segment.turns[event.turn_id] = event.text
             self.finish_if_known(segment)
 
     def turn_failed(self, event: ev.TurnFailed) -> None:
-        """Note that a turn will have no text."""
+        """Have another recogniser try the turn, or note that it will have no text."""
         if not self.turns.expects(event):
             return
-        self.turns.receive(event)
         segment = self.of_turn.get(event.turn_id)
+        if segment is not None and event.retryable:
+            again = self._utterances.failed(event.turn_id, refused=event.refused)
+            if again is not None:
+                self._recognise(segment, again)
+                return
+        self.turns.receive(event)
+        self._utterances.end(event.turn_id)
         if segment is not None:
             segment.turns[event.turn_id] = ""
             segment.failed = event.message
             self.finish_if_known(segment)
+
+    def _recognise(self, segment: Segment, again: list[do.RecogniseAgain]) -> None:
+        self._scene.say(*again)
+        if again and segment.due_ms is not None:
+            segment.due_ms = self._scene.now_ms + self._scene.settings.transcript_timeout_ms
 
     def settle(self, segment: Segment) -> None:
         """Note that the vad has passed the segment's end."""
@@ -119,6 +133,7 @@ class Transcripts:
     def drop(self, turn_id: int) -> None:
         """Stop recognising a turn, and follow it no more."""
         self._scene.say(do.CancelTurn(turn_id))
+        self._utterances.end(turn_id)
         for over in (ev.SpeechStopped(turn_id, 0, 0), ev.TurnFailed(turn_id, "")):
             if self.turns.expects(over):
                 self.turns.receive(over)
@@ -135,7 +150,16 @@ class Transcripts:
         now_ms = self._scene.now_ms
         for segment in self.closing[:]:
             if segment.due_ms is not None and now_ms >= segment.due_ms:
-                segment.failed = segment.failed or "asr: no transcript came in time"
-                self.finish_if_known(segment)
+                self._overdue(segment, "asr: no transcript came in time")
             elif segment.settle_due_ms is not None and now_ms >= segment.settle_due_ms:
                 self.settle(segment)
+
+    def _overdue(self, segment: Segment, message: str) -> None:
+        """Have other recognisers try what is awaited, or give the segment up."""
+        awaited = [turn_id for turn_id, text in segment.turns.items() if text is None]
+        again = [self._utterances.failed(turn_id, elsewhere=message) for turn_id in awaited]
+        if awaited and not segment.failed and all(again):
+            self._recognise(segment, [command for commands in again for command in commands or ()])
+        else:
+            segment.failed = segment.failed or message
+            self.finish_if_known(segment)

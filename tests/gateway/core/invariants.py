@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from gateway.core import commands as do
 from gateway.core.conversation import Message
+from gateway.core.input import BACK_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
 
 STOPPED = (Status.CANCELLED, Status.FAILED)
@@ -37,6 +38,8 @@ class Ledger:
         match command:
             case do.OpenInput() | do.CloseInput() | do.InputLostNotice() | do.SendAudio():
                 self.hearing.check(command, self.turns.newest)
+                if isinstance(command, do.OpenInput):
+                    assert command.in_turn is (self.turns.speaking is not None)
             case do.SpeechStartedNotice() | do.SpeechStoppedNotice() | do.PartialTranscriptNotice():
                 self.turns.check(command)
             case do.TranscriptNotice() | do.TurnFailedNotice():
@@ -44,6 +47,8 @@ class Ledger:
             case do.CloseSession():
                 assert self.responses.active is None
                 self.closed = True
+            case do.RecogniseAgain():
+                self.turns.check_again(command)
             case do.CancelTurn() | do.Disconnect():
                 pass
             case do.ResponseStartedNotice():
@@ -66,8 +71,10 @@ class HearingLedger:
         """Check what goes to the vad."""
         match command:
             case do.OpenInput():
-                assert not self.open
-                assert command.first_turn_id == newest_turn + 1
+                # Another vad may take over at any time, and hears again what the last may have been busy with.
+                assert command.first_turn_id == newest_turn + (not command.in_turn)
+                assert self._at_sample - BACK_MS * 16 - IN_FLIGHT_MS * 16 - 2 * BACK_MS * 16 <= command.at_sample
+                assert command.at_sample <= self._at_sample
                 self._at_sample = command.at_sample
                 self.open = True
             case do.CloseInput():
@@ -88,6 +95,7 @@ class TurnLedger:
         self.newest = 0
         self.speaking: int | None = None
         self._over: set[int] = set()
+        self._again: dict[int, int] = {}
 
     def check(self, command: do.SpeechStartedNotice | do.SpeechStoppedNotice | do.PartialTranscriptNotice) -> None:
         """Check what the client hears of a turn that goes on."""
@@ -102,6 +110,13 @@ class TurnLedger:
             case do.PartialTranscriptNotice():
                 assert command.turn_id <= self.newest
                 assert command.turn_id not in self._over, "a partial after the end"
+
+    def check_again(self, command: do.RecogniseAgain) -> None:
+        """Check a turn that is sent to another recogniser."""
+        assert command.turn_id <= self.newest
+        assert command.turn_id != self.speaking, "sent again before it was over"
+        assert command.turn_id not in self._over, "sent again when its end was known"
+        self._again[command.turn_id] = self._again.get(command.turn_id, 0) + 1
 
     def check_end(self, command: do.TranscriptNotice | do.TurnFailedNotice) -> None:
         """Check a turn's end."""
@@ -129,6 +144,7 @@ class ResponseLedger:
         self.interrupted = False
         self._stage = Stage.STARTED
         self._stopped = False
+        self._told = False
         self._generation = 0
         self._granted_ms = 0
 
@@ -138,7 +154,7 @@ class ResponseLedger:
         assert command.response_id not in self.statuses, "a response begins twice"
         self.active = command.response_id
         self._stage = Stage.STARTED
-        self.interrupted = self._stopped = False
+        self.interrupted = self._stopped = self._told = False
 
     def check(self, command: do.Command) -> None:
         """Check anything else that belongs to a response."""
@@ -148,6 +164,14 @@ class ResponseLedger:
         match command:
             case do.Respond():
                 self._check_request(command)
+            case do.AskAgain():
+                assert self._stage is Stage.ASKED
+                assert not self._told, "asked again though some of it was heard or read"
+                assert not self.interrupted
+                assert command.request.generation > self._generation
+                self._generation = command.request.generation
+                self._stage = Stage.STARTED
+                self._check_request(command.request)
             case do.Play() | do.TextNotice() | do.Grant() | do.InterruptNotice():
                 assert self._stage is Stage.ASKED, f"{command} while {self._stage}"
                 assert not self.interrupted, f"{command} after the interruption"
@@ -170,6 +194,7 @@ class ResponseLedger:
         self._stage = Stage.ASKED
 
     def _check_progress(self, command: do.Command) -> None:
+        self._told = self._told or isinstance(command, do.Play | do.TextNotice)
         match command:
             case do.Play():
                 assert command.pcm

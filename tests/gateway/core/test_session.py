@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core import commands as do
 from gateway.core import events as ev
-from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS
+from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
 from gateway.core.session import AHEAD_MS, EARLY_TURNS, NOT_READING_MS, SessionSettings
 from gateway.core.turn import TurnState
@@ -272,8 +272,8 @@ def test_a_turn_whose_stop_was_lost_is_given_up_if_its_text_does_not_come() -> N
     story.starts_speaking(1)
     story.starts_speaking(2)
     story.tell(ev.InputLost("gone"))
-    commands = story.wait(SETTINGS.transcript_timeout_ms)
-    assert [notice.turn_id for notice in of(do.TurnFailedNotice, commands)] == [1]
+    commands = story.wait(3 * SETTINGS.transcript_timeout_ms)
+    assert sorted(notice.turn_id for notice in of(do.TurnFailedNotice, commands)) == [1, 2]
     assert story.session.turn_state is TurnState.LISTENING
 
 
@@ -400,7 +400,9 @@ def test_a_transcript_that_does_not_come_is_given_up_and_cancelled() -> None:
     story.starts_speaking(1)
     story.stops_speaking(1)
     assert story.wait(SETTINGS.transcript_timeout_ms - 1) == []
-    commands = story.wait(1)
+    again = one(do.RecogniseAgain, story.wait(1))
+    assert again.elsewhere == "asr: no transcript came in time"
+    commands = story.wait(SETTINGS.transcript_timeout_ms)
     assert kinds(commands) == [do.CancelTurn, do.TurnFailedNotice]
     assert story.session.idle
 
@@ -410,7 +412,8 @@ def test_a_transcript_that_is_overdue_fails_its_turn_but_not_the_open_one() -> N
     story.starts_speaking(1)
     story.stops_speaking(1)
     story.starts_speaking(2)
-    commands = story.sends(SETTINGS.transcript_timeout_ms + 100)
+    commands = story.sends(2 * SETTINGS.transcript_timeout_ms + 100)
+    assert [again.turn_id for again in of(do.RecogniseAgain, commands)] == [1]
     assert [notice.turn_id for notice in of(do.TurnFailedNotice, commands)] == [1]
     story.stops_speaking(2)
     assert of(do.Respond, story.tell(ev.Transcript(2, "hello", 500)))
@@ -422,7 +425,9 @@ def test_a_text_that_does_not_come_fails_the_answer() -> None:
     story.wait(SETTINGS.text_timeout_ms - 1)
     story.tell(ev.TextDelta("r1", "Good"))
     assert story.wait(SETTINGS.text_timeout_ms - 1) == []
-    done = one(do.ResponseDoneNotice, story.wait(1))
+    again = one(do.AskAgain, story.wait(1))
+    assert (again.role, again.elsewhere) == (ev.Role.LLM, "nothing came in time")
+    done = one(do.ResponseDoneNotice, story.wait(SETTINGS.text_timeout_ms))
     assert (done.status, done.message) == (Status.FAILED, "llm: nothing came in time")
 
 
@@ -580,30 +585,164 @@ def test_a_backlog_outlives_the_answer_that_made_it() -> None:
     assert of(do.Disconnect, story.wait(NOT_READING_MS))
 
 
+# -- services that fail -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_turn_that_its_recogniser_could_not_do_is_sent_to_another_when_it_is_over(early: bool) -> None:
+    story = Story()
+    failed = ev.TurnFailed(1, "asr: gone", retryable=True)
+    story.starts_speaking(1)
+    commands = story.tell(failed) if early else []
+    assert not commands
+    commands = story.stops_speaking(1)
+    if not early:
+        commands += story.tell(failed)
+    again = one(do.RecogniseAgain, commands)
+    assert (again.turn_id, again.at_sample, len(again.pcm)) == (1, 0, (story.sent_samples - 8000) * 2)
+    assert not of(do.TurnFailedNotice, commands)
+    assert of(do.Respond, story.tell(ev.Transcript(1, "hello", 500)))
+
+
+def test_a_turn_is_tried_twice_and_no_more_but_refusals_do_not_count() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    story.stops_speaking(1)
+    refused = ev.TurnFailed(1, "asr: at capacity", retryable=True, refused=True)
+    for _ in range(5):
+        assert of(do.RecogniseAgain, story.tell(refused))
+    failed = ev.TurnFailed(1, "asr: broken", retryable=True)
+    assert of(do.RecogniseAgain, story.tell(failed))
+    assert kinds(story.tell(failed)) == [do.TurnFailedNotice]
+
+
+def test_the_audio_of_turns_is_kept_only_until_they_have_their_text() -> None:
+    story = Story()
+    story.says(1, "hello")
+    story.sends(60_000)
+    kept = sum(len(block) for _, block in story.session._input._blocks)
+    assert kept <= (BACK_MS + 500) * BYTES_PER_MS
+
+
+@pytest.mark.parametrize("role", [ev.Role.LLM, ev.Role.TTS])
+def test_an_answer_of_which_nothing_was_heard_is_asked_for_again_once(role: ev.Role) -> None:
+    story = Story()
+    first = one(do.Respond, story.says(1, "hello"))
+    story.tell(ev.TextDelta("r1", "Good day, Mr."))
+    failed = ev.ResponseFailed("r1", role, "gone", retryable=True)
+    commands = story.tell(failed)
+    again = one(do.AskAgain, commands)
+    assert kinds(commands) == [do.AskAgain]
+    assert (again.request.messages, again.request.generation) == (first.messages, 1)
+    commands = story.answers("r1", "Good evening.", 500) + story.wait(2000)
+    assert "".join(notice.text for notice in of(do.TextNotice, commands)) == "Good evening."
+    done = one(do.ResponseDoneNotice, commands)
+    assert (done.status, done.text) == (Status.COMPLETED, "Good evening.")
+    assert story.remembered()[-1] == "assistant: Good evening."
+    story.says(2, "and now?")
+    story.tell(failed, ev.ResponseFailed("r2", role, "gone", retryable=True))
+    assert kinds(story.tell(ev.ResponseFailed("r2", role, "gone", retryable=True))) == [
+        do.CancelResponse,
+        do.PlayEnded,
+        do.ResponseDoneNotice,
+    ]
+
+
+def test_an_answer_that_was_heard_in_part_is_not_asked_for_again() -> None:
+    story = Story()
+    story.says(1, "hello")
+    story.tell(ev.TextDelta("r1", "Good day."))
+    story.speech("r1", 500, "Good day.")
+    commands = story.tell(ev.ResponseFailed("r1", ev.Role.TTS, "gone", retryable=True))
+    assert one(do.ResponseDoneNotice, commands).status is Status.FAILED
+
+
+def test_the_text_of_an_answer_is_told_when_it_begins_to_be_heard() -> None:
+    story = Story()
+    story.says(1, "hello")
+    assert not of(do.TextNotice, story.tell(ev.TextDelta("r1", "Good "), ev.TextDelta("r1", "day.")))
+    commands = story.speech("r1", 100, "Good day.")
+    assert kinds(commands)[:2] == [do.TextNotice, do.Play]
+    assert one(do.TextNotice, story.tell(ev.TextDelta("r1", " Well?"))).text == " Well?"
+
+
 # -- a vad that is lost -----------------------------------------------------------------------------------------------
 
 
 def test_a_vad_lost_while_nobody_speaks_is_replaced_without_loss() -> None:
+    """The next one hears a little again: the last may have been about to hear a turn begin."""
     story = Story()
-    story.sends(512)
+    story.sends(5120)
     story.sends(256, used=False)
     lost = story.tell(ev.InputLost("vad: gone"))
     assert kinds(lost) == [do.InputLostNotice]
     story.sends(256, used=False)
     commands = story.tell(ev.InputFound())
     opened = one(do.OpenInput, commands)
-    assert (opened.at_sample, opened.first_turn_id) == (512 * 16, 1)
-    assert sum(len(c.pcm) for c in of(do.SendAudio, commands)) == 512 * BYTES_PER_MS
+    assert (opened.at_sample, opened.first_turn_id, opened.in_turn) == ((5120 - BACK_MS) * 16, 1, False)
+    assert sum(len(c.pcm) for c in of(do.SendAudio, commands)) == (BACK_MS + 512) * BYTES_PER_MS
     assert of(do.Respond, story.says(1, "hello"))
 
 
-def test_a_vad_lost_in_mid_speech_fails_the_turn() -> None:
+def test_what_belongs_to_a_turn_that_is_over_is_not_heard_again() -> None:
+    story = Story()
+    story.says(1, "hello")
+    over_at = story.sent_samples
+    story.sends(256)
+    opened = one(do.OpenInput, story.tell(ev.InputFound()))
+    assert (opened.at_sample, opened.first_turn_id) == (over_at, 2)
+
+
+def spoken_at_two_vads(story: Story) -> list[do.Command]:
+    """A turn in the middle of which its vad is lost, to its end at another one."""
+    story.starts_speaking(1)
+    commands = story.tell(ev.InputLost("vad: gone"))
+    story.sends(256, used=False)
+    commands += story.tell(ev.InputFound())
+    return commands + story.stops_speaking(1)
+
+
+def test_a_turn_goes_on_at_another_vad_and_is_recognised_from_its_start() -> None:
+    story = Story()
+    commands = spoken_at_two_vads(story)
+    assert kinds(commands) == [
+        do.CancelTurn,
+        do.InputLostNotice,
+        do.OpenInput,
+        do.SpeechStoppedNotice,
+        do.RecogniseAgain,
+    ]
+    opened, again = one(do.OpenInput, commands), one(do.RecogniseAgain, commands)
+    assert (opened.first_turn_id, opened.in_turn) == (1, True)
+    stop = one(do.SpeechStoppedNotice, commands)
+    assert again.at_sample == 0
+    assert len(again.pcm) == stop.at_ms * BYTES_PER_MS
+    assert of(do.Respond, story.tell(ev.Transcript(1, "hello", 500)))
+
+
+def test_a_vad_that_takes_over_at_once_is_not_told_to_the_client() -> None:
     story = Story()
     story.starts_speaking(1)
+    assert kinds(story.tell(ev.InputFound())) == [do.CancelTurn, do.OpenInput]
+
+
+def test_a_turn_that_lost_its_vad_twice_fails() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    story.tell(ev.InputFound())
     commands = story.tell(ev.InputLost("vad: gone"))
     assert kinds(commands) == [do.SpeechStoppedNotice, do.CancelTurn, do.TurnFailedNotice, do.InputLostNotice]
     assert one(do.OpenInput, story.tell(ev.InputFound())).first_turn_id == 2
     assert of(do.Respond, story.says(2, "hello"))
+
+
+def test_a_turn_whose_vad_does_not_come_back_in_time_fails() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    story.tell(ev.InputLost("vad: gone"))
+    commands = story.wait(SETTINGS.transcript_timeout_ms)
+    assert kinds(commands) == [do.SpeechStoppedNotice, do.CancelTurn, do.TurnFailedNotice]
+    assert story.session.next_tick_ms() is None
 
 
 def test_a_vad_lost_while_its_turn_is_transcribed_does_not_cost_the_turn() -> None:
@@ -619,7 +758,7 @@ def test_a_vad_lost_when_the_text_of_the_open_turn_was_there_already_does_not_co
     story.starts_speaking(1)
     story.tell(ev.Transcript(1, "hello", 500))
     commands = story.tell(ev.InputLost("vad: gone"))
-    assert kinds(commands)[:2] == [do.SpeechStoppedNotice, do.InputLostNotice]
+    assert kinds(commands)[0] is do.SpeechStoppedNotice
     assert [m.text for m in one(do.Respond, commands).messages] == ["hello"]
 
 
@@ -635,7 +774,7 @@ def test_a_vad_that_is_lost_twice_is_lost_once() -> None:
     story = Story()
     story.tell(ev.InputLost("vad: gone"))
     assert story.tell(ev.InputLost("vad: gone")) == []
-    assert len(of(do.OpenInput, story.tell(ev.InputFound(), ev.InputFound()))) == 1
+    assert len(of(do.OpenInput, story.tell(ev.InputFound()))) == 1
 
 
 def test_the_end_of_a_turn_tells_how_far_the_vad_has_come() -> None:
@@ -675,6 +814,7 @@ def test_a_vad_that_takes_all_silence_and_never_ends_the_turn_is_given_up() -> N
         commands += story.wait(100)
         commands += story.tell(ev.AudioConsumed(story.sent_samples))
         assert story.now_ms < 20_000
+    commands += story.wait(SETTINGS.transcript_timeout_ms)
     assert one(do.TurnFailedNotice, commands).turn_id == 1
     assert story.session.turn_state is TurnState.LISTENING
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.core import commands as do
 from gateway.core import events as ev
-from gateway.core.input import BYTES_PER_MS, IN_FLIGHT_MS
+from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
 from gateway.core.session import SessionSettings
 from gateway.core.turn import TurnState
@@ -87,7 +87,10 @@ class Conversation(RuleBasedStateMachine):
         self.pool.append(ev.SpeechStopped(max(1, self.turns - back), max(0, at - 8000), at))
 
     @precondition(lambda self: self.turns)
-    @rule(back=st.integers(0, 2), what=st.sampled_from(["text", "text", "nothing", "partial", "failure"]))
+    @rule(
+        back=st.integers(0, 2),
+        what=st.sampled_from(["text", "text", "nothing", "partial", "failure", "may try again", "refusal"]),
+    )
     def asr_sends(self, back: int, what: str) -> None:
         turn_id = max(1, self.turns - back)
         match what:
@@ -99,8 +102,10 @@ class Conversation(RuleBasedStateMachine):
                 self.pool.append(ev.Transcript(turn_id, "", 700))
             case "partial":
                 self.pool.append(ev.PartialTranscript(turn_id, "wo"))
-            case _:
+            case "failure":
                 self.pool.append(ev.TurnFailed(turn_id, "asr: broken"))
+            case _:
+                self.pool.append(ev.TurnFailed(turn_id, "asr", retryable=True, refused=what == "refusal"))
 
     @rule()
     def a_whole_turn_is_heard_and_understood(self) -> None:
@@ -143,9 +148,12 @@ class Conversation(RuleBasedStateMachine):
                 self.pool.append(ev.SynthesisDone(response_id))
 
     @precondition(lambda self: self.story.ledger.responses.active or self.story.ledger.responses.statuses)
-    @rule(old=st.booleans(), role=st.sampled_from([ev.Role.LLM, ev.Role.TTS]))
-    def llm_or_tts_fails(self, *, old: bool, role: ev.Role) -> None:
-        self.pool.append(ev.ResponseFailed(self._response_id(old=old), role, "broken"))
+    @rule(
+        old=st.booleans(), role=st.sampled_from([ev.Role.LLM, ev.Role.TTS]), again=st.booleans(), refused=st.booleans()
+    )
+    def llm_or_tts_fails(self, *, old: bool, role: ev.Role, again: bool, refused: bool) -> None:
+        response_id = self._response_id(old=old)
+        self.pool.append(ev.ResponseFailed(response_id, role, "broken", retryable=again, refused=refused))
 
     @rule(chance=st.integers(0, 3))
     def vad_is_lost(self, chance: int) -> None:
@@ -198,7 +206,7 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def the_vad_is_never_far_behind(self) -> None:
-        assert self.story.session._input.in_flight_ms <= IN_FLIGHT_MS + 512
+        assert self.story.session._input.in_flight_ms <= IN_FLIGHT_MS + 512 + BACK_MS
 
     def teardown(self) -> None:
         """Let the world fall silent: with nothing but ticks everything comes to its end."""
@@ -228,13 +236,14 @@ class Conversation(RuleBasedStateMachine):
             self._check(commands)
             match event:
                 case ev.ResponseFailed(active_id, ev.Role.TTS) if active_id == active and not speech_complete:
-                    self.failed_synthesis.add(active_id)
+                    if not of(do.AskAgain, commands):
+                        self.failed_synthesis.add(active_id)
 
     def _check(self, commands: list[do.Command]) -> None:
         for play in of(do.Play, commands):
             if any(play.pcm):
                 assert {self.audio_of[sample] for sample in set(play.pcm[::2])} == {play.response_id}
-        for request in of(do.Respond, commands):
+        for request in [*of(do.Respond, commands), *(again.request for again in of(do.AskAgain, commands))]:
             words = [word for m in request.messages if m.author == "user" for word in m.text.split()]
             assert set(words) <= self.texts, "words that nobody said"
             assert len(set(words)) == len(words), "words used twice"

@@ -51,6 +51,8 @@ class Ledger:
         self.input_open = False
         self.at_sample = 0
         self.generation = 0
+        self.recognised_again: dict[int, int] = {}
+        self.refusals: dict[int, int] = {}
         self._committed: str | None = None
         self._unfinished: dict[str, str | None] = {}
 
@@ -85,7 +87,9 @@ class Ledger:
                 self.closed = isinstance(command, do.CloseSession)
             case do.UpdateInput() | do.CancelTurn() | do.Disconnect() | tell.Rejected() | tell.SessionUpdated():
                 pass
-            case do.Respond() | do.Grant() | do.CancelResponse() | do.EndResponse():
+            case do.RecogniseAgain():
+                self._check_turn(command)
+            case do.Respond() | do.AskAgain() | do.Grant() | do.CancelResponse() | do.EndResponse():
                 self._check_services(command)
             case _:
                 self._check_notice(command)
@@ -95,7 +99,7 @@ class Ledger:
     ) -> None:
         match command:
             case do.OpenInput():
-                assert not self.input_open
+                assert command.at_sample <= self.at_sample, "a hole in the audio"  # another vad hears a little again
                 self.input_open, self.at_sample = True, command.at_sample
             case do.CloseInput():
                 assert self.input_open
@@ -224,7 +228,15 @@ class Ledger:
         assert not told.done, "after response.done"
         return told
 
-    def _check_services(self, command: do.Respond | do.Grant | do.CancelResponse | do.EndResponse) -> None:
+    def _check_turn(self, command: do.RecogniseAgain) -> None:
+        tries = self.recognised_again[command.turn_id] = self.recognised_again.get(command.turn_id, 0) + 1
+        refusals = self.refusals.get(command.turn_id, 0)
+        assert tries <= 2 + refusals, "tried again and again"  # a vad that was lost, a failure
+        assert command.at_sample * 2 + len(command.pcm) <= self.at_sample * 2
+
+    def _check_services(
+        self, command: do.Respond | do.AskAgain | do.Grant | do.CancelResponse | do.EndResponse
+    ) -> None:
         told = self._running(command.response_id)
         assert not told.over_at_services
         match command:
@@ -232,6 +244,12 @@ class Ledger:
                 assert not told.asked, "asked twice"
                 told.asked = True
                 told.granted_ms = command.granted_ms
+            case do.AskAgain():
+                assert told.asked
+                assert not told.items, "asked again though the client has some of it"
+                assert command.request.generation == self.generation + 1
+                self.generation += 1
+                told.granted_ms = command.request.granted_ms
             case do.Grant():
                 assert command.until_ms > told.granted_ms
                 told.granted_ms = command.until_ms

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core.input import IN_FLIGHT_MS
+from gateway.core.input import BACK_MS, IN_FLIGHT_MS
 from gateway.core.realtime import client_events as client
 from gateway.core.realtime import commands as do
 from gateway.core.realtime import events as ev
@@ -182,7 +182,10 @@ class Conversation(RuleBasedStateMachine):
         self.pool.append(ev.SpeechStopped(max(1, self.turns - back), max(0, at - 8000), at))
 
     @precondition(lambda self: self.turns)
-    @rule(back=st.integers(0, 2), what=st.sampled_from(["text", "text", "nothing", "partial", "failure"]))
+    @rule(
+        back=st.integers(0, 2),
+        what=st.sampled_from(["text", "text", "nothing", "partial", "failure", "may try again", "refusal"]),
+    )
     def asr_sends(self, back: int, what: str) -> None:
         turn_id = max(1, self.turns - back)
         match what:
@@ -192,8 +195,10 @@ class Conversation(RuleBasedStateMachine):
                 self.pool.append(ev.Transcript(turn_id, "", 700))
             case "partial":
                 self.pool.append(ev.PartialTranscript(turn_id, "wo"))
-            case _:
+            case "failure":
                 self.pool.append(ev.TurnFailed(turn_id, "asr: broken"))
+            case _:
+                self.pool.append(ev.TurnFailed(turn_id, "asr", retryable=True, refused=what == "refusal"))
 
     @rule()
     def a_whole_turn_is_heard_and_understood(self) -> None:
@@ -235,9 +240,15 @@ class Conversation(RuleBasedStateMachine):
             self.pool.append(ev.GenerationDone(r, "max_output_tokens", 3, 4))
 
     @precondition(lambda self: self.story.ledger.responses)
-    @rule(newest=st.integers(0, 2), role=st.sampled_from([ev.Role.LLM, ev.Role.TTS]))
-    def llm_or_tts_fails(self, newest: int, role: ev.Role) -> None:
-        self.pool.append(ev.ResponseFailed(self._response_id(newest), role, "broken"))
+    @rule(
+        newest=st.integers(0, 2),
+        role=st.sampled_from([ev.Role.LLM, ev.Role.TTS]),
+        again=st.booleans(),
+        refused=st.booleans(),
+    )
+    def llm_or_tts_fails(self, newest: int, role: ev.Role, *, again: bool, refused: bool) -> None:
+        response_id = self._response_id(newest)
+        self.pool.append(ev.ResponseFailed(response_id, role, "broken", retryable=again, refused=refused))
 
     @rule(chance=st.integers(0, 3))
     def vad_is_lost(self, chance: int) -> None:
@@ -292,7 +303,7 @@ class Conversation(RuleBasedStateMachine):
     def what_is_kept_is_bounded(self) -> None:
         session = self.story.session
         told = session._scene.settings
-        assert session._hearing._input.in_flight_ms <= IN_FLIGHT_MS + 544
+        assert session._hearing._input.in_flight_ms <= IN_FLIGHT_MS + 544 + BACK_MS
         assert len(session.conversation.entries) <= told.max_items
         kept = sum(len(entry.audio) for entry in session.conversation.entries)
         assert kept == session.conversation._kept_bytes <= told.kept_audio_bytes
@@ -326,7 +337,11 @@ class Conversation(RuleBasedStateMachine):
                 response = next(r for r in self.story.session._answers.responses if r.id == response_id)
                 if response.asked and response.speaks and not response.speech_complete:
                     self.failed_synthesis.add(response_id)
+            case ev.TurnFailed(turn_id, refused=True):
+                refusals = self.story.ledger.refusals
+                refusals[turn_id] = refusals.get(turn_id, 0) + 1
         commands = self.story.tell(event)
+        self.failed_synthesis -= {again.response_id for again in of(do.AskAgain, commands)}
         if isinstance(event, client.UpdateSession | client.CreateItem | client.CreateResponse) and commands:
             rejected = of(tell.Rejected, commands)
             assert not rejected or len(commands) == 1, "rejected, but not without effect"
