@@ -1,9 +1,11 @@
 """The entry point that every service shares: settings, engine, logs, loop, exit status."""
 
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
 import uvloop
@@ -14,6 +16,8 @@ from bus.errors import ConfigurationError
 from bus.serve import Handler, Service
 from bus.settings import ServiceSettings, parse
 
+# Two for every client of the socket mode, four for every peer on tcp, and room to spare.
+OPEN_FILES: Final = 65_536
 # How long a drained process waits for threads that do not end.
 HUNG_THREADS_S: Final = 1.0
 
@@ -31,6 +35,7 @@ def run_service(role: str, settings: type[S], build: Callable[[Any, S], Handler]
     the process) and `Engine`, made from them. Exit status: 0 after a drain, 2 when a setting cannot work.
     """
     prog = f"services.{role}"
+    allow_open_files()
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
     try:
@@ -55,6 +60,14 @@ def configure(role: str, settings: type[S], args: list[str]) -> tuple[S, Any]:
     combined: type[S] = type(settings.__name__, (settings, module.Settings), named)
     parsed = parse(combined, args, f"services.{role}")
     return parsed, module.Engine(parsed)
+
+
+def allow_open_files() -> None:
+    """Use the descriptors that the system lets this process have: the usual 1024 are a few hundred clients."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    with suppress(ValueError, OSError):  # a system may have limits that it does not tell here
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, wanted), most))
 
 
 def die(prog: str, error: BaseException) -> NoReturn:

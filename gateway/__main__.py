@@ -13,7 +13,7 @@ from bus import logs
 from bus.curve import read_keys
 from bus.errors import ConfigurationError
 from bus.health_server import HealthServer
-from bus.main import die
+from bus.main import allow_open_files, die
 from bus.settings import parse
 from gateway.bus_link import BusLink
 from gateway.listeners.tcp import TcpListener
@@ -68,6 +68,7 @@ def main() -> None:
     """Run the gateway; exit status 2 if a setting cannot work."""
     settings = parse(GatewaySettings, join_modes(sys.argv[1:]), "gateway")
     logs.configure("gateway", settings.log_level, settings.log_format)
+    allow_open_files()
     try:
         uvloop.run(serve(settings))
     except ConfigurationError as error:

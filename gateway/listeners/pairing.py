@@ -19,10 +19,13 @@ class _Waiting(Generic[T]):
 
 
 class Pairing(Generic[T]):
-    """Holds connections that wait for their other half. Their number is bounded by the listener's time-out."""
+    """Holds connections that wait for their other half. The listener bounds their number, `len`, and their time."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting[T]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(one.speaking) + len(one.listening) for one in self._waiting.values())
 
     def speaks(self, host: str, connection: T) -> tuple[T, T] | None:
         """Take a connection that brings audio; return (speaking, listening) if its other half was waiting."""

@@ -35,6 +35,16 @@ LINGER_S: Final = 5.0
 # Connections waiting to be accepted; the suite of a whole site may come back at once.
 ACCEPT_QUEUE: Final = 512
 
+# Connections that wait for their other half at a time; more are closed at once.
+HALVES: Final = 512
+# A client whose machine has vanished while nothing is sent to it is noticed after 30 + 3 * 10 s.
+KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", 0), 30),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", 0), 10),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", 0), 3),
+)
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -104,6 +114,7 @@ class TcpListener:
         self._receiver: asyncio.Server | None = None
         self._sender: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting = 0
         self.receiving_on = ""
         self.sending_on = ""
 
@@ -145,7 +156,12 @@ class TcpListener:
 
     async def _speaks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         streams = reader, writer
+        stay_awake(writer)
         if self._sender is None:
+            if self._connecting >= HALVES:
+                send_away(writer)
+                return
+            self._connecting += 1
             self._spawn(self._connect_back(streams))
             return
         pair = self._pairing.speaks(_peer(writer), streams)
@@ -155,6 +171,7 @@ class TcpListener:
 
     async def _listens(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         streams = reader, writer
+        stay_awake(writer)
         pair = self._pairing.listens(_peer(writer), streams)
         while pair is not None and _has_left(pair[0]):
             pair = self._pairing.listens(_peer(writer), streams)
@@ -163,6 +180,9 @@ class TcpListener:
     def _paired_or_waiting(self, pair: tuple[Streams, Streams] | None, streams: Streams) -> None:
         if pair is not None:
             self._spawn(self._converse(*pair))
+        elif len(self._pairing) > HALVES:
+            self._pairing.forget(streams)
+            send_away(streams[1])
         else:
             self._spawn(self._orphan(streams))
 
@@ -177,22 +197,32 @@ class TcpListener:
 
     async def _connect_back(self, speaking: Streams) -> None:
         """Connect to the client's own listener, trying for as long as an orphan may wait."""
+        try:
+            listening = await self._reach(speaking)
+        except asyncio.CancelledError:
+            speaking[1].close()
+            raise
+        finally:
+            self._connecting -= 1
+        if listening is not None:
+            stay_awake(listening[1])
+            await self._converse(speaking, listening)
+
+    async def _reach(self, speaking: Streams) -> Streams | None:
+        """Return the connection to the client's own listener, or None after closing the one it made."""
         host, port = self._settings.send_host, self._settings.send_port
         deadline = asyncio.get_running_loop().time() + ORPHAN_S
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    listening = await asyncio.open_connection(host, port)
+                    return await asyncio.open_connection(host, port)
             except OSError as error:  # a TimeoutError is one
                 if asyncio.get_running_loop().time() > deadline:
                     log.warning("client closed", why=f"nobody listens on {host}:{port}", error=str(error))
                     SESSIONS_REFUSED.labels("unpaired").inc()
                     speaking[1].close()
-                    return
+                    return None
                 await asyncio.sleep(RETRY_S)
-            else:
-                break
-        await self._converse(speaking, listening)
 
     # -- a session ----------------------------------------------------------------------------------------------------
 
@@ -270,6 +300,20 @@ def _reason(error: OSError) -> str:
 
 def _where(server: asyncio.Server) -> str:
     return ", ".join("{}:{}".format(*s.getsockname()[:2]) for s in server.sockets)
+
+
+def send_away(writer: asyncio.StreamWriter) -> None:
+    """Close a connection that there is no room for."""
+    SESSIONS_REFUSED.labels("too many connections").inc()
+    writer.transport.abort()
+
+
+def stay_awake(writer: asyncio.StreamWriter) -> None:
+    """Have the kernel ask a silent client now and then whether it is still there."""
+    with suppress(OSError):  # it is not
+        for level, option, value in KEEPALIVE:
+            if option:
+                writer.get_extra_info("socket").setsockopt(level, option, value)
 
 
 def _peer(writer: asyncio.StreamWriter) -> str:

@@ -23,6 +23,7 @@ from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
+from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.raw import end_all, open_session
 from gateway.listeners.realtime import RealtimeListener
@@ -40,6 +41,7 @@ TRY_AGAIN_LATER: Final = 1013
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 
+MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5
 # Pings find clients that vanished without a word. A blocked client (a debugger, a sleeping laptop) gets a minute.
 PING_INTERVAL_S: Final = 20.0
 PING_TIMEOUT_S: Final = 60.0
@@ -132,6 +134,9 @@ class WebListener:
             routes += self._realtime.routes
         config = uvicorn.Config(
             Starlette(routes=routes),
+            http=Door,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            limit_concurrency=self._settings.max_sessions + SPARE,
             ws=_Protocol,
             ws_max_size=self._settings.max_message_bytes,
             ws_ping_interval=PING_INTERVAL_S,
@@ -184,7 +189,7 @@ class WebListener:
             driver = client.driver = open_session(self._link, self._settings, client)
         except RefusedError as refused:
             log.warning("client refused", why=str(refused))
-            await websocket.close(TRY_AGAIN_LATER, str(refused))
+            await websocket.close(TRY_AGAIN_LATER, closing(str(refused)))
             return
         self._clients.add(client)
         client.event(raw_events.session_event(driver.session_id))
@@ -206,6 +211,11 @@ class WebListener:
             return True
         SESSIONS_REFUSED.labels("invalid key" if origin_fits else "origin").inc()
         return False
+
+
+def closing(reason: str) -> str:
+    """Return as much of *reason* as a closing frame has room for."""
+    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 async def _hear(websocket: WebSocket, client: WebSocketClient, driver: RawDriver) -> None:
@@ -230,7 +240,7 @@ async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
         return
     with suppress(RuntimeError, OSError):  # closed by the other side meanwhile, or nothing more can be written
         async with asyncio.timeout(LINGER_S):
-            await websocket.close(client.gone_code, client.gone_reason)
+            await websocket.close(client.gone_code, closing(client.gone_reason))
 
 
 class _Protocol(WebSocketsSansIOProtocol):

@@ -120,8 +120,9 @@ def test_a_header_beyond_the_limit_is_malformed_and_not_answered(header: Header)
 def test_what_any_service_sends_in_a_header_fits() -> None:
     stamps = [pb.Stamp(stage=stage, unix_us=2**63) for stage in pb.Stamp.Stage.values()]
     address = "tcp://" + "x" * 253 + ":65535"
-    ids = {"session_id": "s" * 64, "response_id": "r" * 64, "traceparent": "0" * 55}
-    header = Header(**ids, turn_id=2**31, reply_to=address, next=address, stamps=stamps)
+    ids = Header(session_id="s" * 64, response_id="r" * 64, traceparent="0" * 55, turn_id=2**31)
+    header = Header(reply_to=address, next=address, stamps=stamps)
+    header.MergeFrom(ids)
     assert header.ByteSize() < MAX_HEADER_BYTES / 2
 
 

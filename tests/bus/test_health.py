@@ -1,10 +1,12 @@
 """Health over HTTP, and the command that asks for it."""
 
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.error import HTTPError
 
 import pytest
@@ -130,6 +132,22 @@ def test_the_command_exits_as_the_check_says(server: HealthServer, reason: Reaso
     reason.text = "loading"
     refused = subprocess.run(ask, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr) == (1, "loading\n")
+
+
+def test_who_says_nothing_takes_a_bounded_number_of_threads(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.health_server.MOST_AT_ONCE", 2)
+    server = HealthServer(health, "127.0.0.1", 0)
+    port = int(server.url.rpartition(":")[2])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as extra, suppress(ConnectionError):
+        assert extra.recv(1) == b""
+    for one in silent:
+        one.close()
+    deadline = time.monotonic() + 10
+    while check(f"{server.url}/health/live") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert check(f"{server.url}/health/live") == ""
+    server.close()
 
 
 def test_closing_is_quick(health: Health) -> None:

@@ -198,3 +198,14 @@ def test_libraries_are_told_to_report_to_nobody_unless_it_is_wished(
     with pytest.raises(SystemExit):
         run_service("llm", ParrotSettings, build)
     assert {os.environ[name] for name in NO_TELEMETRY} == {after}
+
+
+def test_a_process_may_open_more_files_than_it_usually_could() -> None:
+    script = (
+        "import resource; from bus.main import allow_open_files\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))\n"
+        "allow_open_files(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout == "True\n"

@@ -216,6 +216,50 @@ async def test_a_connection_whose_other_half_does_not_come_is_closed(
 
 
 @pytest.mark.parametrize("kind", ["speaks", "listens"])
+async def test_halves_beyond_the_limit_are_closed_at_once_and_those_before_are_served(
+    here: Suite, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(gateway.listeners.tcp, "HALVES", 2)
+    async with listening(here) as listener:
+        ours, other = listener.receiving_on, listener.sending_on
+        if kind == "listens":
+            ours, other = other, ours
+        waiting = [await Half.connect(ours) for _ in range(2)]
+        await until(lambda: len(listener._pairing) == 2)
+        extra = await Half.connect(ours)
+        with suppress(ConnectionError):
+            assert await extra.is_closed() == b""
+        partner = await Half.connect(other)
+        await until(lambda: here.link.sessions == 1)
+        for half in (*waiting, extra, partner):
+            await half.close()
+
+
+async def test_clients_to_connect_to_are_bounded_too(here: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway.listeners.tcp, "HALVES", 2)
+    async with listening(here, send_mode="connect", send_port=1) as listener:
+        waiting = [await Half.connect(listener.receiving_on) for _ in range(2)]
+        await until(lambda: listener._connecting == 2)
+        extra = await Half.connect(listener.receiving_on)
+        with suppress(ConnectionError):
+            assert await extra.is_closed() == b""
+    for half in waiting:
+        assert await half.is_closed() == b""
+
+
+async def test_a_client_whose_machine_vanishes_is_noticed(here: Suite, listener: TcpListener) -> None:
+    speaking = await Half.connect(listener.receiving_on)
+    await until(lambda: len(listener._pairing) == 1)
+    (waiting,) = listener._pairing._waiting.values()
+    sock = waiting.speaking[0][1].get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    listening = await Half.connect(listener.sending_on)
+    await until(lambda: here.link.sessions == 1)
+    await Client(speaking, listening).close()
+    await until(lambda: here.link.sessions == 0)
+
+
+@pytest.mark.parametrize("kind", ["speaks", "listens"])
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_half_a_client_that_has_left_is_paired_with_nobody(listener: TcpListener, kind: str, how: str) -> None:
     half = await Half.connect(listener.receiving_on if kind == "speaks" else listener.sending_on)
