@@ -121,6 +121,9 @@ const MOST_EARLY_BYTES = 32 * 1024 * 1024;
 const MOST_CANCELS = 10_000;
 const SWEEP_MS = 100;
 
+// Bodies that may be about a process: an error without a session is a gateway's that cannot use our announcements.
+const SESSIONLESS = new Set(["leaseRenewal", "drain", "error"]);
+
 let state = State.LOADING;
 const leases = new Map(); // key -> Response
 const early = new Map(); // key -> [{ body, frame, bytes, at }]
@@ -139,7 +142,7 @@ function receive(data) {
   }
   const header = frame.header ?? Frame.lookupType("Header").create();
   const body = frame.body; // undefined: one that this version does not know
-  if (data.length > MAX_FRAME_BYTES || !body || (!header.sessionId && !["leaseRenewal", "drain"].includes(body))) {
+  if (data.length > MAX_FRAME_BYTES || !body || (!header.sessionId && !SESSIONLESS.has(body))) {
     count("dropped", "malformed");
     return fail(header, Code.BAD_FRAME, "too big, no session, or no body known here");
   }

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bus.curve import Keys
 from bus.errors import ConfigurationError, MalformedFrameError
-from bus.frames import SESSIONLESS, Frame, Header, decode
+from bus.frames import Frame, Header, decode
 from bus.node import reachable
 from bus.sockets import Context, Outbox
 from launcher.check.rule import BrokenRuleError
@@ -147,7 +147,7 @@ class Peer:
             session.take(Received(self._loop.time(), body, frame, passed_on))
         elif body == "error" and not session_id:
             self.nameless.append(Received(self._loop.time(), body, frame, passed_on))
-        elif session_id not in self._known and body not in SESSIONLESS:
+        elif session_id not in self._known:
             self.oddities.add(f"{body} of a session that nobody opened ({session_id!r})")
 
 

@@ -15,8 +15,9 @@ from proto.v1 import speech_pb2 as pb
 
 # A gateway takes a service for gone after three missed beats.
 GONE_S: Final = 3.0
-# A service that does not answer what it cannot know is given so long to have taken what came before.
-FENCE_S: Final = 1.0
+# How long a service may take to answer what it cannot know; one that did not once is never waited for so long again.
+FENCE_S: Final = 5.0
+NO_FENCE_S: Final = 0.5
 # Leases that the kit takes at most to fill a service.
 MOST_LEASES: Final = 512
 # A gateway renews once a second; a service with a short time to live needs it sooner.
@@ -47,6 +48,7 @@ class Subject:
         self.options = options
         self.ended = ended
         self.work: Work = WORK[role]
+        self._fence_s = FENCE_S
 
     # -- announcements ------------------------------------------------------------------------------------------------
 
@@ -144,17 +146,17 @@ class Subject:
     async def fence(self) -> list[Received]:
         """Wait until the service has taken all that was sent so far: frames between two processes keep their order.
 
-        It has when it answers a body that nobody knows. Gives up after `FENCE_S`. Returns the answers.
+        It has when it answers a body that nobody knows. Returns the answers; none if it gave up waiting.
         """
         async with self.session() as session:
             session.renewed = False
             session.send_bytes(with_unknown_body(Frame(header=session.header())))
             try:
-                async with asyncio.timeout(FENCE_S):
+                async with asyncio.timeout(self._fence_s):
                     while not session.frames:
                         await self.peer.arrival()
             except TimeoutError:
-                return []
+                self._fence_s = NO_FENCE_S
             return session.frames
 
     async def quiet(self, seconds: float) -> None:
