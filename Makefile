@@ -1,9 +1,11 @@
 # What a person can ask of the project. `make` alone lists it.
 # VENV: where the environment is made. PYTHON: the Python to make it with. ARGS: more flags for run, demo and test.
+# MINUTES: how long to fuzz.
 
 VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 10
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --prefer-binary
@@ -31,7 +33,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines lint check proto bench-bus bench-barge-in bench-realtime load-vad load-asr load-llm load-tts load-gateway load-e2e \
+.PHONY: help setup system run demo test test-engines fuzz lint check proto bench-bus bench-barge-in bench-realtime load-vad load-asr load-llm load-tts load-gateway load-e2e \
         bench-whisper bench-vad clean
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
@@ -77,6 +79,9 @@ lint-layers: $(VENV)/.check
 	$(BIN)/lint-imports
 lint-generated: $(VENV)/.check
 	$(BIN)/python -m pytest -q tests/proto
+
+fuzz: $(VENV)/.test ## send anything to every inbox and port, with other examples each time (MINUTES=10)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 check: lint test ## everything that has to pass before a change is offered
 

@@ -65,6 +65,8 @@ def configure(role: str, settings: type[S], args: list[str]) -> tuple[S, Any]:
 def allow_open_files() -> None:
     """Use the descriptors that the system lets this process have: the usual 1024 are a few hundred clients."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     with suppress(ValueError, OSError):  # a system may have limits that it does not tell here
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, wanted), most))

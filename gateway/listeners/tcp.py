@@ -310,10 +310,11 @@ def send_away(writer: asyncio.StreamWriter) -> None:
 
 def stay_awake(writer: asyncio.StreamWriter) -> None:
     """Have the kernel ask a silent client now and then whether it is still there."""
-    with suppress(OSError):  # it is not
-        for level, option, value in KEEPALIVE:
+    sock = writer.get_extra_info("socket")  # None, if it is not
+    with suppress(OSError):
+        for level, option, value in KEEPALIVE if sock is not None else ():
             if option:
-                writer.get_extra_info("socket").setsockopt(level, option, value)
+                sock.setsockopt(level, option, value)
 
 
 def _peer(writer: asyncio.StreamWriter) -> str:
