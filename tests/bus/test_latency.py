@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -80,3 +81,25 @@ def test_a_settings_field_says_what_is_wrong() -> None:
     assert Settings(latency="uniform:0.1,0.3").latency == "uniform:0.1,0.3"
     with pytest.raises(ValidationError, match="write SECONDS"):
         Settings(latency="slow")
+
+
+def test_a_file_gives_what_was_measured(tmp_path: Path) -> None:
+    file = tmp_path / "measured.txt"
+    file.write_text("# seconds\n0.1\n\n0.3 # slow\n")
+    assert set(draws(f"file:{file}")) == {0.1, 0.3}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("", "no numbers"), ("soon", "one number of seconds a line"), ("-1", "between 0"), ("nan", "between 0")],
+)
+def test_a_file_that_holds_no_latencies_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    file = tmp_path / "measured.txt"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=told):
+        Latency.parse(f"file:{file}")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="No such file"):
+        Latency.parse(f"file:{tmp_path}/none.txt")
