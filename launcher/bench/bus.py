@@ -23,6 +23,7 @@ import zmq
 
 from launcher.bench.bus_sides import PATIENCE_S, WARM_UP, Bare, Side, Suite, audio_frame
 from launcher.bench.machine import describe
+from launcher.keys import new
 
 VARIANTS: Final = ("suite", "bare", "bare+codec")
 TRANSPORTS: Final = ("ipc", "tcp")
@@ -39,6 +40,7 @@ class Task:
     variant: str
     bind: str
     latency: bool
+    keys: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ def main() -> int:
     """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(prog="launcher.bench.bus", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
-    rounds = max(1, parser.parse_args().rounds)
+    parser.add_argument(
+        "--encrypted", action="store_true", help="give the suite keys: its tcp is encrypted, bare is not"
+    )
+    told = parser.parse_args()
+    rounds = max(1, told.rounds)
     ends_at = time.monotonic() + LIMIT_S
     spawn = multiprocessing.get_context("spawn")
     near, far = spawn.Pipe()
@@ -62,25 +68,30 @@ def main() -> int:
     peer.start()
     found: dict[tuple[str, str], list[Hop]] = {(t, v): [] for t in TRANSPORTS for v in VARIANTS}
     with tempfile.TemporaryDirectory(prefix="s2s-") as folder:
+        keys = ""
+        if told.encrypted:
+            new(Path(folder) / "keys", ["bench"])
+            keys = f"{folder}/keys/bench"
         for done in range(rounds):
             started = time.monotonic()
             for (transport, variant), hops in found.items():
-                hops.append(measure(near, variant, transport, folder))
+                hops.append(measure(near, variant, transport, folder, keys))
             if time.monotonic() + (time.monotonic() - started) > ends_at:
                 if done + 1 < rounds:
                     sys.stderr.write(f"stopped after {done + 1} of {rounds} rounds: the time is up\n")
                 break
     near.send(None)
     peer.join(PATIENCE_S)
+    sys.stdout.write("the suite's tcp is encrypted\n" if told.encrypted else "")
     sys.stdout.write(table(found))
     return 0
 
 
-def measure(peer: Connection, variant: str, transport: str, folder: str) -> Hop:
+def measure(peer: Connection, variant: str, transport: str, folder: str, keys: str) -> Hop:
     """Measure one variant over one transport, together with the process behind *peer*."""
     near, far = _address(transport, folder, "near"), _address(transport, folder, "far")
-    trips, _ = _together(peer, Task(variant, far, latency=True), near)
-    _, rate = _together(peer, Task(variant, far, latency=False), near)
+    trips, _ = _together(peer, Task(variant, far, latency=True, keys=keys), near)
+    _, rate = _together(peer, Task(variant, far, latency=False, keys=keys), near)
     hops_us = sorted(trip / 2 * 1e6 for trip in trips[WARM_UP:])
     return Hop(statistics.median(hops_us), hops_us[int(len(hops_us) * 0.99)], rate)
 
@@ -88,7 +99,7 @@ def measure(peer: Connection, variant: str, transport: str, folder: str) -> Hop:
 def serve(pipe: Connection) -> None:
     """Be the other process: echo or drain as told until told None."""
     while (task := pipe.recv()) is not None:
-        side = make(task.variant, task.bind)
+        side = make(task.variant, task.bind, task.keys)
         try:
             pipe.send(side.address)
             peer = pipe.recv()
@@ -102,9 +113,9 @@ def serve(pipe: Connection) -> None:
             side.close()
 
 
-def make(variant: str, bind: str) -> Side:
+def make(variant: str, bind: str, keys: str) -> Side:
     """Return a side of *variant* that listens at *bind*."""
-    return Suite(bind) if variant == "suite" else Bare(bind, codec=variant == "bare+codec")
+    return Suite(bind, keys) if variant == "suite" else Bare(bind, codec=variant == "bare+codec")
 
 
 def table(found: dict[tuple[str, str], list[Hop]]) -> str:
@@ -133,7 +144,7 @@ def table(found: dict[tuple[str, str], list[Hop]]) -> str:
 
 def _together(peer: Connection, task: Task, bind: str) -> tuple[list[float], float]:
     """Return the round trips and the messages a second, whichever of them was asked for."""
-    side = make(task.variant, bind)
+    side = make(task.variant, bind, task.keys)
     try:
         peer.send(task)
         address = peer.recv()

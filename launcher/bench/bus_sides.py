@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import uvloop
 import zmq
 
+from bus.curve import read_keys
 from bus.frames import Frame, Header
 from bus.node import Node, Receive
 from bus.sockets import set_options
@@ -143,13 +144,16 @@ class Bare:
 
 
 class Suite:
-    """The suite's own way: a `bus.node.Node` on uvloop; frames are serialised, parsed, checked and counted."""
+    """The suite's own way: a `bus.node.Node` on uvloop; frames are serialised, parsed, checked and counted.
 
-    def __init__(self, bind: str) -> None:
+    *keys* is the folder of keys that encrypts tcp, "" for none.
+    """
+
+    def __init__(self, bind: str, keys: str = "") -> None:
         self._loop = uvloop.new_event_loop()
         self._done = self._loop.create_future()
         self._frame = audio_frame()
-        self._node = self._loop.run_until_complete(self._make(bind))
+        self._node = self._loop.run_until_complete(self._make(bind, keys))
         self.address = self._node.address
 
     def ping(self, peer: str, count: int) -> list[float]:
@@ -214,8 +218,8 @@ class Suite:
         self._node.close()
         self._loop.close()
 
-    async def _make(self, bind: str) -> Node:
-        return Node(bind, pb.GATEWAY, lambda _body, _frame: None)
+    async def _make(self, bind: str, keys: str) -> Node:
+        return Node(bind, pb.GATEWAY, lambda _body, _frame: None, keys=read_keys(keys))
 
     async def _push(self, peer: str, count: int) -> None:
         for sent in range(count):

@@ -267,6 +267,16 @@ async def test_strangers_bytes_on_the_port_disturb_nobody(context: Sockets) -> N
     await until(lambda: taken.messages == [b"hello"])
 
 
+async def test_who_connects_and_says_nothing_is_cut_off(context: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "HANDSHAKE_MS", 50)
+    inbox = context.inbox("tcp://127.0.0.1:*", Taken())
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(inbox.address.rpartition(":")[2]))
+    async with asyncio.timeout(PATIENCE_S):
+        await reader.read()  # its greeting, then the end
+    writer.close()
+    await writer.wait_closed()
+
+
 @pytest.mark.parametrize("address", ["", "nonsense", "tcp://127.0.0.1", "tcp://192.0.2.1:7700", "ipc:///no/such/dir/x"])
 async def test_an_address_that_cannot_be_bound_is_told_with_a_remedy(context: Sockets, address: str) -> None:
     with pytest.raises(ConfigurationError, match="--bind") as error:
