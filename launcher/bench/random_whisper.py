@@ -35,7 +35,9 @@ def build(size: str, tokenizer: Path, folder: Path, spread: float = 0.02) -> Pat
     """
     import torch
     from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     made = SIZES[size]
     words = WhisperTokenizer(tokenizer_file=str(tokenizer / "tokenizer.json"))
