@@ -18,7 +18,7 @@ HEAVY := services/asr/requirements/faster-whisper.txt services/asr/requirements/
          services/tts/requirements/kokoro.txt services/tts/requirements/piper.txt \
          services/vad/requirements/silero-torch.txt services/vad/requirements/smart-turn.txt
 ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper \
-                tests/services/asr/engines/test_transformers.py \
+                tests/services/asr/engines/test_transformers.py tests/launcher/bench/test_whisper.py \
                 tests/services/llm/engines/test_transformers.py tests/services/llm/local \
                 tests/services/tts/engines/test_transformers.py tests/services/tts/engines/test_kokoro.py \
                 tests/services/tts/engines/test_piper.py tests/services/tts/engines/test_contract.py \
