@@ -13,6 +13,7 @@ from typing import Any, Final
 from bus.frames import Frame, Header
 from gateway.bus_link import BusLink
 from gateway.core import events as ev
+from gateway.metrics import ANSWERS_AGAIN
 from gateway.places import Avoided, Places
 from gateway.registry import Replica
 from proto.v1 import speech_pb2 as pb
@@ -66,6 +67,7 @@ class Asking:
 
         *elsewhere*, if not empty, says why the failed replica must not have it again.
         """
+        ANSWERS_AGAIN.labels(role.value).inc()
         request = self._requests.get(response_id)
         replica = self._places.responder(role, response_id)
         waited = request is not None and not request.sent

@@ -18,7 +18,7 @@ from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core import events as ev
 from gateway.errors import RefusedError
-from gateway.metrics import SESSIONS
+from gateway.metrics import SESSIONS, VADS_AGAIN
 from gateway.places import Avoided, Places
 from gateway.recognising import Recognising
 from gateway.registry import Replica
@@ -367,6 +367,8 @@ class Driver:
         self._vad_answered = False
         self._opened_at_s = self._loop.time()
         self._input_generation += 1
+        if self._input_generation:
+            VADS_AGAIN.inc()
         self._audio_header.generation = self._input_generation
         opening = pb.SessionOpen(
             endpointing=self._endpointing(),

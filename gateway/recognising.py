@@ -14,6 +14,7 @@ from gateway.core import commands as do
 from gateway.core import events as ev
 from gateway.core.input import BLOCK_BYTES
 from gateway.core.session import EARLY_TURNS
+from gateway.metrics import TURNS_AGAIN
 from gateway.places import Places
 from gateway.registry import Replica
 from proto.v1 import speech_pb2 as pb
@@ -118,6 +119,7 @@ class Recognising:
             self._link.wait(self._session_id)
 
     def _send(self, replica: Replica, command: do.RecogniseAgain) -> None:
+        TURNS_AGAIN.inc()
         header = Header(
             session_id=self._session_id,
             turn_id=command.turn_id,

@@ -47,7 +47,10 @@ def command(part: Part) -> list[str]:
 
 
 class Supervisor:
-    """Runs the *parts* of a suite. *say* gets a line for the person at the terminal, *log* a line of a process."""
+    """Runs the *parts* of a suite. *say* gets a line for the person at the terminal, *log* a line of a process.
+
+    *ready* gets the name of a part whenever it has become ready, again too.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Supervisor:
         start_timeout_s: float,
         explain: Callable[[Part, str], str] = lambda _, complaint: complaint,
         command: Command = command,
+        ready: Say = lambda _: None,
     ) -> None:
         self._parts = parts
         self._say = say
@@ -65,6 +69,7 @@ class Supervisor:
         self._start_timeout_s = start_timeout_s
         self._explain = explain
         self._command = command
+        self._tell_ready = ready
         self._folder = Path()
         self._ports: dict[str, int] = {}
         self._children: dict[str, Child] = {}
@@ -92,6 +97,10 @@ class Supervisor:
             finally:
                 work.cancel()
         return 0 if work.cancelled() else work.result()
+
+    def pids(self) -> dict[str, int]:
+        """Return the process of each part that runs now, by the part's name."""
+        return {name: child.pid for name, child in self._children.items()}
 
     async def _when_ready(self, then: Callable[[], Awaitable[int]]) -> int:
         for ready in self._ready.values():
@@ -175,6 +184,7 @@ class Supervisor:
         health = f"http://{ports.local(part.health_host)}:{port}/health/ready"
         self._say(f"{part.name:<8} {state}  {part.engine:<16} {took:>6}  pid {child.pid:<7} {health}")
         self._ready[part.name].set()
+        self._tell_ready(part.name)
 
     # -- addresses ----------------------------------------------------------------------------------------------------
 
