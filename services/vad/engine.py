@@ -26,6 +26,8 @@ class Engine(Protocol):
     """How many a step may have: more would only make the others wait."""
     enough_windows: int
     """In a step of so many a window costs hardly more than in a larger one."""
+    pace_s: float
+    """How long a step of many sessions may wait for so many: no more than nobody notices before a turn ends."""
 
     def load(self) -> None:
         """Make the model ready.

@@ -2,7 +2,7 @@
 
 Audio waits with its session. A step takes the next window of every session that has one, as many as the engine likes,
 the longest waiting first; what arrives during a step waits for the next one. So a lone session is heard at once, many
-share their steps (which begin `PACE_S` apart then), and one that sends minutes at a time gets one window in a step
+share their steps (which begin a few ms apart then), and one that sends minutes at a time gets one window in a step
 like everybody. No frame costs a task or a future.
 """
 
@@ -31,9 +31,8 @@ log = structlog.get_logger(__name__)
 
 # Up to so many windows a step runs on the event loop itself: see README, "Measured".
 MOST_INLINE: Final = 4
-# With more than `FEW` sessions a step begins this long after the one before it, or once enough windows are due: alone a
-# window costs twice what it costs among 16, and up to 4 ms are nothing beside the silence that ends a turn.
-PACE_S: Final = 0.004
+# With more than `FEW` sessions a step begins the engine's `pace_s` after the one before it, or once enough windows are
+# due: alone a window costs twice what it costs among 16, and some ms are nothing beside the silence that ends a turn.
 FEW: Final = 16
 # Full scale of 16 bits.
 SCALE: Final = np.float32(1 / 32768)
@@ -131,7 +130,7 @@ class VadHandler:
             return
         wait_s = 0.0
         if len(self._sessions) > FEW and len(self._due) < self._engine.enough_windows:
-            wait_s = self._began_at + PACE_S - self._loop.time()
+            wait_s = self._began_at + self._engine.pace_s - self._loop.time()
         if wait_s > 0:
             self._timer = self._timer or self._loop.call_later(wait_s, self._step)
         else:

@@ -35,6 +35,7 @@ class Engine:
     window_samples = WINDOW
     most_windows = 32
     enough_windows = 16
+    pace_s = 0.004
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

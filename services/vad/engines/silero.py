@@ -34,6 +34,7 @@ class Engine:
     window_samples = WINDOW
     most_windows = 32  # 1.8 ms. Beyond 16 each more costs as much (57 us), so more would only make the others wait
     enough_windows = 16
+    pace_s = 0.004
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

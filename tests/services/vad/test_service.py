@@ -269,10 +269,10 @@ async def test_a_step_that_was_put_off_gives_way_to_one_that_is_not(monkeypatch:
     session = cast("Session", object())
     handler._due.append(session)
     handler._schedule()
-    time.sleep(2 * vad.PACE_S)  # noqa: ASYNC251 - the timer is due before the loop comes to what follows
+    time.sleep(2 * handler._engine.pace_s)  # noqa: ASYNC251 - the timer is due before the loop comes to what follows
     handler._due.extend([session] * handler._engine.enough_windows)
     handler._schedule()
-    await asyncio.sleep(2 * vad.PACE_S)
+    await asyncio.sleep(2 * handler._engine.pace_s)
     assert steps == ["step"]
 
 
