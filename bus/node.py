@@ -36,6 +36,7 @@ class Node:
 
     Use from one event loop only. *receive* gets the name of the body and the frame; what it raises is logged and
     counted, and the node goes on. With *keys*, tcp connections are encrypted, and only with members of the suite.
+    *lost* gets the address of a peer when a connection to it ends, which is sooner than its silence would tell.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Node:
         role: pb.Role.ValueType,
         receive: Receive,
         advertise: str = "",
+        *,
         keys: Keys | None = None,
+        lost: Callable[[str], None] | None = None,
     ) -> None:
-        self._context = Context(keys, self._refused)
+        self._context = Context(keys, self._refused, lost)
         self._has_keys = keys is not None
         self._role = role
         self._receive = receive

@@ -111,9 +111,8 @@ class Service:
         self._handler = handler
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._node = Node(
-            settings.bind, handler.role, self._receive, settings.advertise, read_keys(settings.bus_keys)
-        )
+        keys = read_keys(settings.bus_keys)
+        self._node = Node(settings.bind, handler.role, self._receive, settings.advertise, keys=keys)
         self._jobs: dict[JobKey, Job] = {}
         self._by_session: dict[str, set[JobKey]] = {}
         self._cancelled: OrderedDict[JobKey, int] = OrderedDict()

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import socket as posix
 import stat
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,6 +61,8 @@ _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
 _REFUSALS: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+_ENDS: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+_DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 _FAILURES: Final = _REFUSALS | int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
 Receive = Callable[[list[bytes]], None]
@@ -81,13 +84,20 @@ class Context:
     """The ZeroMQ context of a process. Close it after every socket made from it.
 
     With *keys*, its tcp sockets speak CURVE and nothing else. *refused* gets a peer's address ("" for who came to us)
-    and the reason when a connection did not come about because one side did not take the other for a peer.
+    and the reason when a connection did not come about because one side did not take the other for a peer. *lost* gets
+    the address of a peer whose end of a connection is gone: the process ended, or the network broke.
     """
 
-    def __init__(self, keys: Keys | None = None, refused: Refused = lambda _address, _why: None) -> None:
+    def __init__(
+        self,
+        keys: Keys | None = None,
+        refused: Refused = lambda _address, _why: None,
+        lost: Callable[[str], None] | None = None,
+    ) -> None:
         self._zmq = zmq.Context(io_threads=1)
         self._keys = keys
         self._refused = refused
+        self._lost = lost
         self._guard: Guard | None = None
 
     def inbox(self, address: str, receive: Receive) -> "Inbox":
@@ -109,11 +119,12 @@ class Context:
         if len(address) > ADDRESS_CHARACTERS or not address.startswith(SCHEMES):
             raise ConfigurationError(f"cannot connect to {address[:80]!r}: no tcp:// or ipc:// address")
         socket = self._socket(zmq.PUSH)
+        lost = partial(self._lost, address) if self._lost is not None else None
         if not _is_tcp(address):
-            return Outbox(socket, address)
+            return Outbox(socket, address, lost=lost)
         if self._keys is not None:
             guard_outbox(socket, self._keys)
-        return Outbox(socket, address, partial(self._refused, address))
+        return Outbox(socket, address, partial(self._refused, address), lost)
 
     def close(self) -> None:
         """Close what is left and drop what was not sent."""
@@ -151,21 +162,21 @@ def set_options(socket: zmq.Socket[bytes]) -> None:
         socket.setsockopt(option, value)
 
 
-class Handshakes:
-    """Tells *failed* about each connection of a tcp *socket* on which one side did not take the other for a peer.
+class Monitor:
+    """Tells what becomes of a socket's connections: *heard* gets the number of each of *events* that ZeroMQ reports.
 
-    Only tcp sockets are watched, and only for that: a watch costs two descriptors, and nothing while nobody connects.
-    *events* are those of ZeroMQ's monitor. Make it before the socket is bound or connected.
+    A watch costs two descriptors, and nothing while nobody connects or leaves. Make it before the socket is bound or
+    connected.
     """
 
     _numbers: Final = itertools.count()
 
-    def __init__(self, socket: zmq.Socket[bytes], events: int, failed: Callable[[], None]) -> None:
-        self._failed = failed
+    def __init__(self, socket: zmq.Socket[bytes], events: int, heard: Callable[[int], None]) -> None:
+        self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._watched = socket
         try:
-            self._monitor = socket.get_monitor_socket(events, f"inproc://handshakes-{next(self._numbers)}")
+            self._monitor = socket.get_monitor_socket(events, f"inproc://monitor-{next(self._numbers)}")
         except zmq.ZMQError as error:  # no descriptor is left
             socket.close()
             raise ConfigurationError(f"cannot make a socket: {error}; raise the limit of open files") from error
@@ -183,8 +194,8 @@ class Handshakes:
     def _read(self) -> None:
         with suppress(zmq.Again):
             while not self._monitor.closed:
-                self._monitor.recv_multipart(_NOBLOCK)
-                self._failed()
+                event, _ = self._monitor.recv_multipart(_NOBLOCK)
+                self._heard(int.from_bytes(event[:2], sys.byteorder))  # the first field of zmq_socket_monitor(3)
 
 
 class Inbox:
@@ -205,7 +216,7 @@ class Inbox:
         self._receive = receive
         self._closed = False
         self._handshakes = (
-            Handshakes(socket, _FAILURES, partial(refused, "it did not speak as a peer does")) if refused else None
+            Monitor(socket, _FAILURES, lambda _event: refused("it did not speak as a peer does")) if refused else None
         )
         try:
             self.address = bind(socket, address)
@@ -287,12 +298,21 @@ class Outbox:
     CONTROL_FRAMES: Final = 10_000
     CONTROL_BYTES: Final = 8 * MAX_FRAME_BYTES
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, refused: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        refused: Callable[[str], None] | None = None,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._refused = refused
+        self._lost = lost
+        self._connected = False  # known only where somebody wants to know of the end
         self._retry: asyncio.TimerHandle | None = None
-        self._handshakes = Handshakes(socket, _REFUSALS, self._turned_away) if refused else None
+        events = (_REFUSALS if refused else 0) | (_ENDS if lost else 0)
+        self._monitor = Monitor(socket, events, self._connection_changed) if events else None
         self._corked: list[tuple[bytes, Lane]] = []
         self._media: deque[bytes] = deque()
         self._media_bytes = 0
@@ -308,8 +328,8 @@ class Outbox:
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
-            if self._handshakes is not None:
-                self._handshakes.close()
+            if self._monitor is not None:
+                self._monitor.close()
             socket.close()
             raise ConfigurationError(f"cannot connect to {address!r}: {error}") from error
         # What `Socket.send` of pyzmq ends in, without its look at options that nobody here uses: half its time.
@@ -351,12 +371,22 @@ class Outbox:
                 self._loop.remove_reader(self._fd)
             if self._retry is not None:
                 self._retry.cancel()
-            if self._handshakes is not None:
-                self._handshakes.close()
+            if self._monitor is not None:
+                self._monitor.close()
             self._socket.close()
             self._corked.clear()
             self._control.clear()
             self._media.clear()
+
+    def _connection_changed(self, event: int) -> None:
+        if event & _REFUSALS:
+            self._turned_away()
+        elif event != _DISCONNECTED:
+            self._connected = True
+        elif self._connected:  # else it never came about, or is told of twice
+            self._connected = False
+            if self._lost is not None:
+                self._lost()
 
     def _turned_away(self) -> None:
         """Have ZeroMQ, which gives up here, try again soon. What it held for the peer is lost."""

@@ -48,7 +48,7 @@ class BusLink:
     def __init__(self, bind: str, advertise: str = "", keys: Keys | None = None) -> None:
         self.registry = Registry()
         self._unfit = Unfit()
-        self._node = Node(bind, pb.GATEWAY, self._receive, advertise, keys)
+        self._node = Node(bind, pb.GATEWAY, self._receive, advertise, keys=keys, lost=self._disconnected)
         self._sessions: dict[str, Receiver] = {}
         self._loop = asyncio.get_running_loop()
         self.health = Health(self._why_not_ready)
@@ -180,8 +180,18 @@ class BusLink:
             error = pb.Error(code=pb.Error.INVALID_REQUEST, message=why, role=pb.GATEWAY)
             self._node.send(announcement.inbox, Frame(error=error))
 
+    def _disconnected(self, inbox: str) -> None:
+        # Its process ended, most likely. If it was the network, its next announcement brings it back.
+        replica = self.registry.lose(inbox)
+        if replica is not None:
+            self._lost(replica, "its end of the connection is gone")
+            self._tell_readiness()
+
     def _lost(self, replica: Replica, why: str) -> None:
-        log.warning("service lost", role=replica.role.value, inbox=replica.inbox, why=why)
+        if replica.said.state == pb.DRAINING:
+            log.info("service left", role=replica.role.value, inbox=replica.inbox)
+        else:
+            log.warning("service lost", role=replica.role.value, inbox=replica.inbox, why=why)
         self._node.forget(replica.inbox)
         for receiver in list(self._sessions.values()):
             receiver.replica_lost(replica)

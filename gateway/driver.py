@@ -268,11 +268,11 @@ class Driver:
         newest_turn = self._core.newest_turn
         self._receive(ev.SpeechStarted(turn_id, said.at_sample, said.decided_at_sample))
         if self._core.newest_turn != newest_turn:
+            self._waterfall = Waterfall()  # not at the stop: a quick transcript overtakes that
             self._recognising.began(turn_id, frame.header.next)
 
     def _on_speech_stopped(self, frame: Frame) -> None:
         said = frame.speech_stopped
-        self._waterfall = Waterfall()
         self._waterfall.add(frame.header)
         self._receive(ev.SpeechStopped(frame.header.turn_id, said.at_sample, said.decided_at_sample))
         vad = self._places.vad

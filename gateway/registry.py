@@ -97,6 +97,13 @@ class Registry:
             self._forget(replica)
         return lost
 
+    def lose(self, inbox: str) -> Replica | None:
+        """Forget the replica that was reached at *inbox*, and return it; None if there is none."""
+        replica = self.at(inbox)
+        if replica is not None:
+            self._forget(replica)
+        return replica
+
     def pick(
         self, role: Role, now_s: float, preferred: Replica | None = None, avoid: Replica | None = None
     ) -> Replica | None:

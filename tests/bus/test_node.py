@@ -151,6 +151,29 @@ async def test_a_peer_that_nothing_is_sent_to_is_forgotten(
     assert len(await there.got(2)) == 2
 
 
+async def test_the_end_of_a_peer_is_told_at_once(folder: Path) -> None:
+    lost: list[str] = []
+    there = Peer(folder, "there")
+    node = Node(f"ipc://{folder}/here", pb.GATEWAY, lambda _body, _frame: None, lost=lost.append)
+    node.send(there.address, frame(progress=pb.Progress()))
+    await there.got(1)
+    assert lost == []
+    there.close()
+    await until(lambda: lost)
+    assert lost == [there.address]
+    node.close()
+
+
+async def test_a_peer_that_was_never_there_is_not_lost(folder: Path) -> None:
+    lost: list[str] = []
+    node = Node(f"ipc://{folder}/here", pb.GATEWAY, lambda _body, _frame: None, lost=lost.append)
+    node.send(f"ipc://{folder}/nobody", frame(progress=pb.Progress()))
+    await asyncio.sleep(0.15)  # several attempts to connect
+    node.close()
+    await asyncio.sleep(0.01)
+    assert lost == []
+
+
 async def test_control_goes_ahead_of_media_and_marks_keep_their_place(folder: Path) -> None:
     here = Peer(folder, "here")
     address = f"ipc://{folder}/late"

@@ -13,7 +13,7 @@ from gateway.bus_link import MIN_RETRY_MS, BusLink
 from gateway.core.events import Role
 from gateway.registry import Replica
 from proto.v1 import speech_pb2 as pb
-from tests.gateway.services import World, world
+from tests.gateway.services import World, until, world
 from tests.support.bus import PATIENCE_S
 
 
@@ -132,6 +132,19 @@ async def test_a_service_that_falls_silent_is_lost(here: World, monkeypatch: pyt
             await listener.hears()
     assert listener.lost == [silent]
     assert here.link.not_ready() == "not ready: tts"
+
+
+async def test_a_service_whose_connection_ends_is_lost_at_once_and_comes_back_by_its_announcement(here: World) -> None:
+    listener = Listener()
+    here.link.attach("s1", listener)
+    here.link.send(here.asr.address, Frame(lease_renewal=pb.LeaseRenewal()))
+    await here.asr.next("lease_renewal")
+    here.asr._node.close()
+    await listener.hears()
+    assert [replica.role for replica in listener.lost] == [Role.ASR]
+    assert here.link.not_ready() == "not ready: asr"
+    here.asr.restart()
+    await until(lambda: not here.link.not_ready())
 
 
 async def test_leases_are_renewed_where_a_session_has_a_place(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
