@@ -4,14 +4,17 @@ from itertools import product
 
 import pytest
 
+from gateway.core.commands import Respond
 from gateway.core.errors import IllegalTransitionError
 from gateway.core.playout import PlayOut
 from gateway.core.response import ENDS, TRANSITIONS, Response, Status
 
+REQUEST = Respond("r1", turn_id=1, revision=0, generation=0, instructions="", messages=(), granted_ms=5000)
+
 
 def response_in(status: Status) -> Response:
     """Return a response with *status*."""
-    response = Response("r1", 1, PlayOut(16_000, 200), due_ms=1000)
+    response = Response("r1", 1, PlayOut(16_000, 200), due_ms=1000, request=REQUEST)
     if status is not Status.IN_PROGRESS:
         response.end(status)
     return response

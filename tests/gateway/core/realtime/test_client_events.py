@@ -367,7 +367,8 @@ def test_an_answer_is_truncated_while_it_is_made_and_goes_on() -> None:
 def test_an_item_that_is_being_made_is_not_made_further_when_it_is_deleted() -> None:
     story = Story()
     story.responds()
-    item_id = one(tell.ItemAdded, story.tell(ev.TextDelta(story.active, "one"))).item.id
+    story.tell(ev.TextDelta(story.active, "one"))
+    item_id = one(tell.ItemAdded, story.speech(story.active, 100, "one")).item.id
     commands = story.tell(client.DeleteItem(item_id))
     assert told(commands)[-2:] == ["ResponseDone", "ItemDeleted"]
     story.responds()

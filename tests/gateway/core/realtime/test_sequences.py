@@ -182,11 +182,24 @@ def test_without_a_truncation_the_model_is_told_all_that_was_sent() -> None:
     assert story.context()[1] == "assistant: Once upon a time there was a king"
 
 
-def test_an_answer_without_audio_yet_is_kept_as_announced() -> None:
+def test_an_answer_of_which_nothing_was_heard_leaves_no_item() -> None:
     story = Story()
     story.says(1, "hello")
-    story.tell(ev.TextDelta(story.active, "Good"))
+    assert told(story.tell(ev.TextDelta(story.active, "Good"))) == []
     commands = story.starts_speaking(2)
+    assert told(commands) == ["SpeechStarted", "ResponseDone"]
+    assert (done(commands).status, done(commands).output) == (Status.CANCELLED, ())
+    story.stops_speaking(2)
+    story.tell(ev.Transcript(2, "wait", 400))
+    assert story.context() == ["user: hello", "user: wait"]
+
+
+def test_an_answer_that_the_tts_says_nothing_of_is_told_at_its_end() -> None:
+    story = Story()
+    story.says(1, "hello")
+    assert told(story.tell(ev.TextDelta(story.active, "..."), ev.GenerationDone(story.active))) == []
+    commands = story.tell(ev.SynthesisDone(story.active))
+    assert told(commands) == [*OPENED, "TextDelta", *CLOSED]
     item_id = done(commands).output[0].id
     assert rejection(story.tell(client.TruncateItem(item_id, 0, 0, "e")))[0] == "unsupported_content_type"
 
@@ -264,8 +277,9 @@ def test_a_preamble_is_spoken_to_its_end_before_the_calls_that_follow_it_one_aft
         ev.ToolCallDelta(r, "m1", "lamp_on", "", 0, complete=True),
         ev.GenerationDone(r, "tool_calls"),
     )
-    assert told(commands) == [*OPENED, "TextDelta"]
-    commands = story.speech(r, 400, "One moment.") + story.tell(ev.SynthesisDone(r))
+    assert told(commands) == []
+    assert told(story.speech(r, 200, "One moment.")) == [*OPENED, "TextDelta", "AudioDelta"]
+    commands = story.speech(r, 200) + story.tell(ev.SynthesisDone(r))
     call = ["OutputItemAdded", "ItemAdded", "ArgumentsDelta", "ArgumentsDone", "ItemDone", "OutputItemDone"]
     assert told(commands) == ["AudioDelta", *CLOSED[:-1], *call, *call, "ResponseDone"]
     assert [item.name for item in done(commands).output] == ["", "lamp_on", "fan_on"]
@@ -289,6 +303,7 @@ def test_a_cancel_closes_what_is_open() -> None:
     story = Story()
     story.says(1, "hello")
     story.tell(ev.TextDelta(story.active, "Good"))
+    story.speech(story.active, 100, "Good")
     commands = story.tell(client.CancelResponse())
     assert told(commands) == CLOSED
     assert (done(commands).status, done(commands).reason) == (Status.CANCELLED, "client_cancelled")
