@@ -376,6 +376,8 @@ class Session:
     def _give_up_turn(self, message: str) -> None:
         """End the open turn without a vad."""
         self._input_due_ms = None
+        if self._turns.state is not TurnState.SPEAKING:  # its end was on its way when the vad was left
+            return
         lost = self._turns.newest
         self._out.append(do.SpeechStoppedNotice(lost, to_ms(self._input.consumed_sample)))
         if self._turns.awaits(lost):

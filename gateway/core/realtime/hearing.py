@@ -308,8 +308,7 @@ class Hearing:
         segment.stage = stage
         segment.transcribed = scene.config.transcription is not None
         segment.due_ms = scene.now_ms + scene.settings.transcript_timeout_ms
-        if stage is Stage.COMMITTED and (self._detects or segment.turns):
-            segment.settle_due_ms = scene.now_ms + scene.settings.settle_ms
+        self._await_turns(segment)
         self._texts.await_text(segment)
         previous = self._conversation.add(segment.entry)
         scene.say(
@@ -318,6 +317,11 @@ class Hearing:
             tell.ItemDone(segment.entry.view(), previous),
         )
         self._texts.tell_partial(segment)
+
+    def _await_turns(self, segment: Segment) -> None:
+        """Give the vad its time to say that there was speech in a committed segment."""
+        if self._input_open and segment.stage is Stage.COMMITTED and (self._detects or segment.turns):
+            segment.settle_due_ms = self._scene.now_ms + self._scene.settings.settle_ms
 
     def commit_silence(self, idle_ms: float) -> None:
         """Make an item of the time in which an idle user said nothing."""
@@ -344,32 +348,39 @@ class Hearing:
         """Let a turn that is open wait for the next vad; only the first time, and not for ever."""
         self._watch.vad_owes_nothing()
         self._watch.turn_ended()
+        for closing in self._texts.closing:
+            closing.settle_due_ms = None  # nobody is there who could say that there was speech
         if self._turns.state is not TurnState.SPEAKING:
             return
         turn_id = self._turns.newest
-        if self._turns.awaits(turn_id) and self._moved_turn != turn_id:
+        segment = self._texts.of_turn.get(turn_id)
+        heard = segment is not None and segment.stage is Stage.SETTLED
+        if self._turns.awaits(turn_id) and (heard or self._moved_turn != turn_id):
             self._moved_turn = turn_id
             self._utterances.interrupted(turn_id)
             self._scene.say(do.CancelTurn(turn_id))
-            self._input_due_ms = self._scene.now_ms + self._scene.settings.transcript_timeout_ms
+            if segment is not None and heard:  # to its end, which is known: it needs no other vad
+                self.speech_stopped(ev.SpeechStopped(turn_id, segment.end_sample, segment.end_sample))
+            else:
+                self._input_due_ms = self._scene.now_ms + self._scene.settings.transcript_timeout_ms
         else:
             self._give_up_turn(message)
 
     def _give_up_turn(self, message: str) -> None:
-        """End the open turn without a vad: what was said is lost."""
+        """End the open turn without a vad: what was said is lost, if it has no text yet."""
         self._input_due_ms = None
+        if self._turns.state is not TurnState.SPEAKING:  # its end was on its way when the vad was left
+            return
         newest = self._turns.newest
         awaited = self._turns.awaits(newest)
         self._turns.receive(ev.InputLost(message))
         self._utterances.end(newest)
         segment = self._texts.of_turn.get(newest)
-        if segment is not None:
-            if awaited:
-                self._scene.say(do.CancelTurn(newest))
+        if segment is not None and awaited:
+            self._scene.say(do.CancelTurn(newest))
             segment.turns[newest] = ""
             segment.failed = message
         if self.speaking and self._open is not None:
-            self._open.failed = message
             self._end_speech(self._open, self._input.consumed_sample)
         elif segment is not None:
             self._texts.finish_if_known(segment)
@@ -399,6 +410,8 @@ class Hearing:
                 self._scene.say(marks.pop(0))
             self._scene.say(do.SendAudio(block, position))
         self._scene.say(*marks)
+        for segment in self._texts.closing:
+            self._await_turns(segment)
         self._expect_use()
 
     def next_tick_ms(self) -> float | None:

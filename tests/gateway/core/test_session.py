@@ -745,6 +745,18 @@ def test_a_turn_whose_vad_does_not_come_back_in_time_fails() -> None:
     assert story.session.next_tick_ms() is None
 
 
+def test_a_late_end_of_a_turn_whose_vad_was_left_is_its_end() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    story.tell(ev.InputLost("vad: nothing came in time"))
+    commands = story.tell(ev.SpeechStopped(1, 1536, 1536))
+    assert kinds(commands) == [do.SpeechStoppedNotice, do.RecogniseAgain]
+    story.wait(SETTINGS.transcript_timeout_ms - 1)
+    story.tell(ev.TurnFailed(1, "asr: at capacity", retryable=True, refused=True))  # and all the time again
+    assert story.wait(SETTINGS.transcript_timeout_ms - 1) == []
+    assert of(do.Respond, story.tell(ev.Transcript(1, "hello", 96)))
+
+
 def test_a_vad_lost_while_its_turn_is_transcribed_does_not_cost_the_turn() -> None:
     story = Story()
     story.starts_speaking(1)
