@@ -1,7 +1,7 @@
 """How a session's turn detection is asked of the vad.
 
-With `semantic_vad` a vad that has an end-of-turn model asks it at every pause: the more eager, the less sure it has to be
-that the speaker has finished. If it thinks not, the turn ends after the protocol's longest wait (8, 4 or 2 s). A vad
+With `semantic_vad` a vad that has an end-of-turn model asks it at every pause: the more eager, the less sure it has to
+be that the speaker has finished. If it thinks not, the turn ends after the protocol's longest wait (8, 4 or 2 s). A vad
 without such a model, or whose model is too slow, counts silence: the more eager, the less of it ends a turn.
 """
 
