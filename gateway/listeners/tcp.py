@@ -82,6 +82,10 @@ class TcpClient:
         """Close both connections."""
         self.gone.set()
 
+    def leave(self) -> None:
+        """Close both connections when everything is written: the server stops."""
+        self.outlet.end()
+
     def close(self) -> None:
         """Close both connections without waiting for the client."""
         for writer in self._writers:
@@ -143,11 +147,15 @@ class TcpListener:
             else f"connecting to {settings.send_host}:{settings.send_port}"
         )
 
-    async def stop(self) -> None:
-        """Stop accepting and end every session."""
+    def stop_listening(self) -> None:
+        """Let nobody in any more. Who is here stays."""
         for server in (self._receiver, self._sender):
             if server is not None:
                 server.close()
+
+    async def stop(self) -> None:
+        """Stop accepting and end every session."""
+        self.stop_listening()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -310,15 +318,18 @@ def send_away(writer: asyncio.StreamWriter) -> None:
 
 def stay_awake(writer: asyncio.StreamWriter) -> None:
     """Have the kernel ask a silent client now and then whether it is still there."""
-    sock = writer.get_extra_info("socket")  # None, if it is not
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # it is not
+        sock = writer.get_extra_info("socket")
         for level, option, value in KEEPALIVE if sock is not None else ():
             if option:
                 sock.setsockopt(level, option, value)
 
 
 def _peer(writer: asyncio.StreamWriter) -> str:
-    peer = writer.get_extra_info("peername")
+    try:
+        peer = writer.get_extra_info("peername")
+    except (OSError, ValueError):  # uvloop asks the socket, which may be closed
+        peer = None
     return str(peer[0]) if peer else ""
 
 

@@ -247,6 +247,20 @@ async def test_clients_to_connect_to_are_bounded_too(here: Suite, monkeypatch: p
         assert await half.is_closed() == b""
 
 
+class Gone:
+    """A writer whose connection has ended: uvloop asks a socket that is closed."""
+
+    def get_extra_info(self, _name: str) -> object:
+        raise ValueError("negative file descriptor")
+
+
+def test_of_a_connection_that_is_closed_already_nothing_is_known() -> None:
+    """Its time to wait for the other half may end in the same moment as the client goes."""
+    gone: Any = Gone()
+    assert gateway.listeners.tcp._peer(gone) == ""
+    gateway.listeners.tcp.stay_awake(gone)
+
+
 async def test_a_client_whose_machine_vanishes_is_noticed(here: Suite, listener: TcpListener) -> None:
     speaking = await Half.connect(listener.receiving_on)
     await until(lambda: len(listener._pairing) == 1)
