@@ -10,6 +10,7 @@ import structlog
 
 from bus.frames import Frame
 from bus.node import Node
+from bus.own_host import is_name
 from proto.v1 import speech_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -28,14 +29,14 @@ class Announcer:
         self._node = node
         self._gateways = gateways
         self._announcement = announcement
-        self._found = {gateway: [] if _is_name(gateway) else [gateway] for gateway in gateways}
+        self._found = {gateway: [] if is_name(gateway) else [gateway] for gateway in gateways}
 
     async def run(self) -> None:
         """Announce for ever."""
         async with asyncio.TaskGroup() as tasks:
             # Each name on its own: a name server that does not answer must not hold up the beats.
             for gateway in self._gateways:
-                if _is_name(gateway):
+                if is_name(gateway):
                     tasks.create_task(self._follow(gateway))
             while True:
                 self.announce()
@@ -66,17 +67,6 @@ class Announcer:
                     self._node.forget(address)
                 self.announce()
             await asyncio.sleep(RESOLVE_S)
-
-
-def _is_name(address: str) -> bool:
-    parts = urlsplit(address)
-    if parts.scheme != "tcp" or not parts.hostname:
-        return False
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET, parts.hostname)
-    except OSError:
-        return True
-    return False
 
 
 async def _resolve(address: str) -> list[str]:

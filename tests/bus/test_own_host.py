@@ -12,23 +12,40 @@ OTHERS = ("203.0.113.1", "203.0.113.2")
 
 
 @pytest.fixture
-def name(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let every name stand for the given numbers."""
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the name server answer so, one after the other, the last for ever."""
 
-    def stands_for(*numbers: str) -> None:
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, 7702)) for number in numbers]
-        monkeypatch.setattr("bus.own_host.socket.getaddrinfo", lambda *_, **__: found)
+    def answers(*lists: tuple[str, ...]) -> None:
+        left = list(lists)
 
-    return stands_for
+        def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+            numbers = left.pop(0) if len(left) > 1 else left[0]
+            if not numbers:
+                raise socket.gaierror
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, 0)) for number in numbers]
+
+        monkeypatch.setattr("bus.own_host.socket.getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("bus.own_host.PAUSE_S", 0)
+
+    return answers
 
 
-def test_a_name_that_replicas_share_becomes_the_own_number(name: Callable[..., None]) -> None:
-    name(OTHERS[0], "127.0.0.1", OTHERS[1])
+def test_a_name_that_replicas_share_becomes_the_own_number(name_server: Callable[..., None]) -> None:
+    name_server((OTHERS[0], "127.0.0.1", OTHERS[1]))
     assert numbered("tcp://asr.bus:7702") == "tcp://127.0.0.1:7702"
 
 
-def test_a_name_of_others_stays_and_cannot_be_bound(name: Callable[..., None]) -> None:
-    name(*OTHERS)
+def test_a_name_server_that_learns_of_us_late_is_asked_again(name_server: Callable[..., None]) -> None:
+    name_server((), OTHERS, (*OTHERS, "127.0.0.1"))
+    assert numbered("tcp://asr.bus:7702") == "tcp://127.0.0.1:7702"
+
+
+@pytest.mark.parametrize("numbers", [(), OTHERS])
+def test_a_name_of_others_stays_and_cannot_be_bound(
+    name_server: Callable[..., None], numbers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_server(numbers)
+    monkeypatch.setattr("bus.own_host.PATIENCE_S", 0)
     assert numbered("tcp://asr.bus:7702") == "tcp://asr.bus:7702"
 
 
@@ -38,12 +55,13 @@ def test_a_name_of_others_stays_and_cannot_be_bound(name: Callable[..., None]) -
         "tcp://127.0.0.1:0",
         "tcp://0.0.0.0:7702",
         "tcp://[::1]:7702",
+        "tcp://203.0.113.1:7702",
         "tcp://*:7702",
-        "tcp://no.such.invalid:1",
+        "tcp://lo:7702",
         "ipc:///x",
     ],
 )
-def test_numbers_and_what_no_name_server_knows_stay(address: str) -> None:
+def test_what_is_no_name_stays(address: str) -> None:
     assert numbered(address) == address
 
 

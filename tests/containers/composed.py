@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.error import HTTPError
 
+import pytest
+
 ROOT: Final = Path(__file__).parents[2]
 ROLES: Final = ("vad", "asr", "llm", "tts")
 PORTS: Final = ("WS_PORT", "RECV_PORT", "SEND_PORT")
@@ -63,7 +65,8 @@ class Composed:
             timeout=LONGEST_S,
             check=False,
         )
-        assert done.returncode == 0 or not check, f"docker compose {' '.join(args)}\n{done.stdout}{done.stderr}"
+        if done.returncode and check:
+            pytest.fail(f"docker compose {' '.join(args)}\n{done.stdout}{done.stderr}\n{self._logs()}", pytrace=False)
         return done
 
     def timed(self, name: str, *args: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -74,13 +77,18 @@ class Composed:
 
     def keep_log(self) -> None:
         """Keep what the containers have written: those that are replaced take their logs with them."""
-        (self.folder / f"{time.monotonic_ns()}.log").write_text(self.run("logs", "--no-color").stdout, encoding="utf-8")
+        (self.folder / f"{time.monotonic_ns()}.log").write_text(self._logs(), encoding="utf-8")
+
+    def _logs(self) -> str:
+        return self.run("logs", "--no-color", check=False).stdout
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Return what `docker inspect` says of the containers of *service*, or of all, stopped ones included."""
         ids = self.run("ps", "--all", "--quiet", *filter(None, [service])).stdout.split()
+        if not ids:
+            return []
         said = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True)  # noqa: S607
-        return list(json.loads(said.stdout)) if ids else []
+        return list(json.loads(said.stdout))
 
     def shell(self, service: str, script: str, *, index: int = 1) -> str:
         """Run a shell's *script* in a container of *service*; return what it wrote."""
