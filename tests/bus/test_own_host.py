@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bus.own_host import numbered
+from bus.own_host import is_name, numbered
 
 # Of the range for documentation: nobody has them.
 OTHERS = ("203.0.113.1", "203.0.113.2")
@@ -67,3 +67,11 @@ def test_what_is_no_name_stays(address: str) -> None:
 
 def test_localhost_can_be_bound() -> None:
     assert numbered("tcp://localhost:7702") == "tcp://127.0.0.1:7702"
+
+
+def test_localhost_is_a_name_and_a_number_is_none() -> None:
+    assert await announce._resolve("tcp://localhost:7700") == ["tcp://127.0.0.1:7700"]
+    assert is_name("tcp://localhost:7700")
+    assert not is_name("tcp://127.0.0.1:7700")
+    assert not is_name("tcp://[::1]:7700")
+    assert not is_name("ipc:///run/x")
