@@ -1,7 +1,9 @@
 """Health and metrics over HTTP, on a thread of its own: it answers also when the event loop does not."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -10,6 +12,7 @@ from prometheus_client import make_wsgi_app
 
 from bus.errors import ConfigurationError
 from bus.health import Health
+from bus.metrics import count_tasks
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 MOST_AT_ONCE: Final = 32
 # How soon `close` is noticed.
 SHUTDOWN_POLL_S: Final = 0.05
+
+# What an operator asks: method and path. The answer is status line and JSON; None: no such thing here.
+Answer = tuple[str, bytes]
+Operate = Callable[[str, str], Answer | None]
 
 Wsgi = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 
@@ -59,11 +66,18 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class HealthServer:
-    """Serves `/health/live`, `/health/ready` and `/metrics`. Close it when done."""
+    """Serves `/health/live`, `/health/ready` and `/metrics`. Close it when done.
 
-    def __init__(self, health: Health, host: str, port: int) -> None:
+    *operate* is asked about every other path, on a thread of the server: it gets method and path and returns status
+    line and JSON, or None. Scripts of web pages are kept from it.
+    """
+
+    def __init__(self, health: Health, host: str, port: int, operate: Operate = lambda _method, _path: None) -> None:
         self._health = health
+        self._operate = operate
         self._metrics: Wsgi = make_wsgi_app()
+        with suppress(RuntimeError):  # a process without a loop
+            count_tasks(asyncio.get_running_loop())
         try:
             self._server = make_server(host, port, self._respond, server_class=_Server, handler_class=_QuietHandler)
         except (OSError, OverflowError) as error:
@@ -86,7 +100,12 @@ class HealthServer:
                 problem = self._health.why_not_live()
             case "/health/ready":
                 problem = self._health.why_not_ready()
-            case _:
+            case path:
+                of_a_page = "HTTP_ORIGIN" in environ  # browsers name the page that a script's request comes from
+                answer = None if of_a_page else self._operate(environ["REQUEST_METHOD"], path)
+                if answer is not None:
+                    start_response(answer[0], [("Content-Type", "application/json")])
+                    return [answer[1]]
                 start_response("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"/health/live, /health/ready, /metrics\n"]
         start_response("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "text/plain")])

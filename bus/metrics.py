@@ -1,5 +1,6 @@
 """Counters and gauges that every process of the suite exports. Labels hold no session ids and no speech content."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
@@ -45,3 +46,9 @@ JOB_SECONDS = Histogram(
 QUEUE_AGE = Gauge("speech_queue_age_seconds", "Age of the oldest work not begun.")
 LOOP_LAG = Gauge("speech_loop_lag_seconds", "How late the event loop ran its last timer.")
 READY = Gauge("speech_ready", "1 while the process takes work.")
+TASKS = Gauge("speech_tasks", "Tasks of the event loop.")
+
+
+def count_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Show how many tasks *loop* has, whenever somebody asks."""
+    TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))

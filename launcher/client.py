@@ -16,6 +16,8 @@ the connection, and then in the suite: a client that does not receive slows nobo
 import asyncio
 import json
 import math
+import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -138,6 +140,10 @@ class WebSocketClient(_Iterating):
         """Close the connection."""
         await self._connection.close()
 
+    def abort(self) -> None:
+        """Reset the connection, as a client that crashes does."""
+        _reset(self._connection.transport)
+
 
 class TcpClient(_Iterating):
     """A client of `--mode socket`: it speaks on one connection and listens on another; made by `connect_tcp`."""
@@ -188,7 +194,7 @@ class TcpClient(_Iterating):
     def abort(self) -> None:
         """Reset both connections, as a client that crashes does."""
         for writer in (self._speaking, self._listening):
-            writer.transport.abort()
+            _reset(writer.transport)
 
 
 async def connect_websocket(host: str, port: int, *, events: bool = True) -> WebSocketClient:
@@ -268,6 +274,14 @@ async def speak(
 def websocket_url(host: str, port: int) -> str:
     """Return `ws://host:port`, with brackets around an IPv6 address."""
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+def _reset(transport: asyncio.WriteTransport) -> None:
+    # Without lingering, closing is a reset; else it is only where something is left to be read.
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _ending(closed: ConnectionClosed) -> ConnectionFailedError:

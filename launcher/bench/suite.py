@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,11 +49,15 @@ class Suite:
         self._flags = flags
         self._starts = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._draining: list[subprocess.Popen[bytes]] = []
         self.inboxes: dict[str, str] = {}
         self.log = folder / "log.jsonl"
 
-    def start(self, part: str, name: str = "") -> None:
-        """Start the gateway or the service of a role; a second one of a role needs another *name*."""
+    def start(self, part: str, name: str = "", flags: Sequence[str] = ()) -> None:
+        """Start the gateway or the service of a role; a second one of a role needs another *name*.
+
+        *flags* are for this process alone.
+        """
         self._starts += 1
         if part == "gateway":
             command = ["-m", "gateway", "--bind", self.inbox, "--ws_host", "127.0.0.1"]
@@ -63,7 +67,7 @@ class Suite:
             inbox = self.inboxes[name or part] = f"ipc://{self.folder}/{part}-{self._starts}.ipc"
             command = ["-m", f"services.{part}", "--engine", self._engines[part], "--bind", inbox]
             command += ["--gateways", self.inbox]
-        command += ["--health_port", "0", "--log_format", "json", *self._flags.get(part, [])]
+        command += ["--health_port", "0", "--log_format", "json", *self._flags.get(part, []), *flags]
         with self.log.open("ab") as log:
             self.processes[name or part] = subprocess.Popen(  # noqa: S603 - our own modules
                 [sys.executable, *command], stderr=log, stdout=log
@@ -108,6 +112,21 @@ class Suite:
         self.processes[name].kill()
         self.processes[name].wait()
 
+    def pause(self, name: str) -> None:
+        """Stop a process where it is, as a machine does that swaps."""
+        self.processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a process that was paused go on; any other does."""
+        self.processes[name].send_signal(signal.SIGCONT)
+
+    def drain(self, name: str) -> subprocess.Popen[bytes]:
+        """Have a process end what it has begun and exit; return it. Its name is free for another."""
+        process = self.processes.pop(name)
+        self._draining.append(process)
+        process.terminate()
+        return process
+
     def log_tail(self) -> str:
         """Return the end of what all processes logged."""
         return self.log.read_text()[-LOG_TAIL:] if self.log.exists() else ""
@@ -118,18 +137,23 @@ class Suite:
         Raises:
             SuiteError: one that lived did not end well.
         """
-        alive = {name: p for name, p in self.processes.items() if p.poll() is None}
+        draining = {f"draining {number}": process for number, process in enumerate(self._draining)}
+        alive = {name: p for name, p in (self.processes | draining).items() if p.poll() is None}
         for process in alive.values():
+            process.send_signal(signal.SIGCONT)  # what is paused does not end
             process.terminate()
+        wrong = []
         for name, process in alive.items():
             try:
                 status = process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise SuiteError(f"{name} did not stop on SIGTERM\n{self.log_tail()}") from None
-            if status != 0:
-                raise SuiteError(f"{name} exited with {status}\n{self.log_tail()}")
+                wrong.append(f"{name} did not stop on SIGTERM")
+            else:
+                wrong += [f"{name} exited with {status}"] if status else []
+        if wrong:
+            raise SuiteError("\n".join([*wrong, self.log_tail()]))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Health over HTTP, and the command that asks for it."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_metrics_are_in_prometheus_form(server: HealthServer) -> None:
     assert status == 200
     assert 'speech_frames_received_total{body="audio"}' in text
     assert "# TYPE speech_leases gauge" in text
+
+
+async def test_the_tasks_of_the_loop_are_counted_when_somebody_asks(health: Health) -> None:
+    server = HealthServer(health, "127.0.0.1", 0)
+    more = [asyncio.create_task(asyncio.sleep(60)) for _ in range(7)]
+    _, text = await asyncio.to_thread(get, f"{server.url}/metrics")
+    for task in more:
+        task.cancel()
+    server.close()
+    counted = [float(line.split()[1]) for line in text.splitlines() if line.startswith("speech_tasks ")]
+    assert counted == [1.0 + len(more)]
 
 
 def test_other_paths_say_what_there_is(server: HealthServer) -> None:
