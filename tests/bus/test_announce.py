@@ -126,7 +126,8 @@ async def test_goodbye_is_told_to_all() -> None:
     assert set(sent.addresses()) == {"ipc:///run/a", "ipc:///run/b"}
 
 
-async 
+async def test_localhost_stands_for_its_number() -> None:
+    assert await announce._resolve("tcp://localhost:7700") == ["tcp://127.0.0.1:7700"]
 
 
 async def test_a_name_that_is_not_known_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
