@@ -48,6 +48,13 @@ class Door(H11Protocol):
         self._wait_no_more()
         super().handle_websocket_upgrade(event)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; close at once if it came while another was being answered."""
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # the head of that answer is out already
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
         self._wait_no_more()

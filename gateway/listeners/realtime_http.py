@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.core.realtime.config import SessionConfig
@@ -84,6 +84,8 @@ class RealtimeHttp:
             return JSONResponse(answer(await _body(request)))
         except EventError as error:
             return _error(400, error)
+        except ClientDisconnect:  # in the middle of the body: nobody hears the answer
+            return Response(status_code=400)
 
     def _knows(self, request: Request) -> bool:
         return self._admission.knows(api_key(request.headers, ()))

@@ -100,6 +100,8 @@ class TcpClient:
     async def _write(self, item: bytes | str) -> None:
         if isinstance(item, bytes):
             writer = self._writers[1]
+            if writer.is_closing():  # uvloop raises a RuntimeError for a write that comes too late
+                raise ConnectionResetError
             writer.write(item)
             await writer.drain()
 

@@ -80,6 +80,17 @@ async def test_headers_beyond_the_limit_are_refused(here: Suite) -> None:
         assert (await get(listener, "/health"))[0] == 200
 
 
+async def test_garbage_behind_a_request_closes_the_connection_and_is_no_error_of_ours(
+    here: Suite, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(here) as listener:
+        head = b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\n"
+        await sent(listener, head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"no chunk\r\n" * 5)
+        await sent(listener, head + b"Content-Length: 2\r\n\r\n{}garbage\r\n\r\n", b"\0 more \r\n\r\n")
+        assert (await get(listener, "/health"))[0] == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_who_comes_when_the_door_is_full_is_told_at_once(here: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.listeners.web, "SPARE", 0)
     async with listening(here, max_sessions=2) as listener, AsyncExitStack() as open_now:
