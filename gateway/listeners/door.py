@@ -50,6 +50,9 @@ class Door(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; close at once if it came while another was being answered."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whoever makes that answer is not to write it any more
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:  # the head of that answer is out already

@@ -35,14 +35,8 @@ def messages(kind: Descriptor, addresses: st.SearchStrategy[str], depth: int = 4
 def frames(addresses: st.SearchStrategy[str], *bodies: str) -> st.SearchStrategy[Frame]:
     """Return frames with one of *bodies* (any but a drain, which ends a service, if none is named)."""
     told = bodies or tuple(body for body in BODIES if body != "drain")
-    kinds = Frame.DESCRIPTOR.fields_by_name
-    made = st.one_of(
-        *(
-            st.tuples(st.just(body), messages(kinds[body].message_type, addresses))
-            for body in told
-            if kinds[body].message_type is not None
-        )
-    )
+    kinds = ((body, Frame.DESCRIPTOR.fields_by_name[body].message_type) for body in told)
+    made = st.one_of(*(st.tuples(st.just(body), messages(kind, addresses)) for body, kind in kinds if kind is not None))
     header = st.fixed_dictionaries(
         {"session_id": SESSIONS, "reply_to": addresses},
         optional={

@@ -87,6 +87,7 @@ async def test_garbage_behind_a_request_closes_the_connection_and_is_no_error_of
         head = b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\n"
         await sent(listener, head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"no chunk\r\n" * 5)
         await sent(listener, head + b"Content-Length: 2\r\n\r\n{}garbage\r\n\r\n", b"\0 more \r\n\r\n")
+        await sent(listener, b"GET /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n")
         assert (await get(listener, "/health"))[0] == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
