@@ -18,6 +18,7 @@ from bus.settings import parse
 from gateway.bus_link import BusLink
 from gateway.listeners.tcp import TcpListener
 from gateway.listeners.web import WebListener
+from gateway.operating import Operating
 from gateway.settings import GatewaySettings, join_modes
 
 log = structlog.get_logger(__name__)
@@ -27,16 +28,16 @@ GARBAGE: Final = 10_000
 
 
 async def serve(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT, then close every client and socket."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT; then let answers end, for a while, and close every client and socket."""
+    signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
     link = BusLink(settings.bind, settings.advertise, read_keys(settings.bus_keys))
     health: HealthServer | None = None
     listeners: list[TcpListener | WebListener] = []
     watching = asyncio.create_task(link.run())
     try:
-        health = HealthServer(link.health, settings.health_host, settings.health_port)
+        health = HealthServer(link.health, settings.health_host, settings.health_port, Operating(link))
         web_modes = [mode for mode in settings.mode if mode != "socket"]
         if web_modes:
             web = WebListener(link, settings)
@@ -52,8 +53,16 @@ async def serve(settings: GatewaySettings) -> None:
         # that a frame leaves behind is a cycle.
         gc.freeze()
         gc.set_threshold(GARBAGE)
-        await stop.wait()
+        await signals.get()
         log.info("stopping", sessions=link.sessions)
+        for listener in listeners:
+            listener.stop_listening()
+        link.drain()
+        ends = [asyncio.ensure_future(end) for end in (link.until_empty(), signals.get())]  # asked twice: now
+        await asyncio.wait(ends, timeout=settings.drain_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        log.info("closing", sessions=link.sessions)
     finally:
         await asyncio.gather(*(listener.stop() for listener in listeners))
         watching.cancel()

@@ -41,6 +41,10 @@ class Receiver(Protocol):
         """Look for the replica that has been missed, if any: there may be one now."""
         ...
 
+    def drain(self) -> None:
+        """Finish what goes on, then leave."""
+        ...
+
 
 class BusLink:
     """Carries frames between sessions and services."""
@@ -55,6 +59,9 @@ class BusLink:
         self._was_missing: list[Role] | None = None
         self._waiting: dict[str, None] = {}  # sessions that wait for room, longest first; at most all of them
         self._freed = False
+        self._empty = asyncio.Event()
+        self.draining = False
+        """Whether the gateway is about to stop: nobody comes in any more."""
 
     @property
     def address(self) -> str:
@@ -74,6 +81,14 @@ class BusLink:
         """Drop what still comes for *session_id*. Idempotent."""
         self._sessions.pop(session_id, None)
         self._waiting.pop(session_id, None)
+        if not self._sessions:
+            self._empty.set()
+
+    async def until_empty(self) -> None:
+        """Wait until no session is attached."""
+        while self._sessions:
+            self._empty.clear()
+            await self._empty.wait()
 
     def wait(self, session_id: str) -> None:
         """Have a session look again as soon as a place is given back."""
@@ -140,12 +155,19 @@ class BusLink:
             self._renew()
             self._tell_readiness()
 
+    def drain(self) -> None:
+        """Let no session begin, and each leave as soon as it is answered."""
+        self.draining = True
+        self._tell_readiness()
+        for receiver in list(self._sessions.values()):
+            receiver.drain()
+
     def close(self) -> None:
         """Close every socket."""
         self._node.close()
 
     def _why_not_ready(self) -> str:
-        return self.not_ready()
+        return "draining" if self.draining else self.not_ready()
 
     def _receive(self, body: str, frame: Frame) -> None:
         if body == "announcement":
@@ -211,5 +233,5 @@ class BusLink:
         missing = self.registry.missing()
         if missing != self._was_missing:
             self._was_missing = missing
-            bus_metrics.READY.set(0 if missing else 1)
+            bus_metrics.READY.set(0 if missing or self.draining else 1)
             log.info("waiting for services", roles=[role.value for role in missing]) if missing else log.info("ready")

@@ -52,6 +52,10 @@ class Connection(Protocol):
         """Close the connection; *try_again*: there is no room for the client now."""
         ...
 
+    def leave(self) -> None:
+        """Write what waits, then close the connection in the protocol's way: the gateway stops."""
+        ...
+
 
 class Core(Protocol):
     """A session without I/O."""
@@ -127,6 +131,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_s = 0.0
         self._closed = False
+        self._leaving = False
         self._log = log.bind(session=self.session_id)
         self._do: Commands = {
             do.OpenInput: self._open_input,
@@ -179,6 +184,8 @@ class Driver:
         Raises:
             RefusedError: a service is missing or full, or *max_sessions* clients are here.
         """
+        if self._link.draining:
+            raise RefusedError("the server is stopping")
         if self._link.sessions >= max_sessions:
             raise RefusedError(f"at capacity: {max_sessions} clients are connected")
         not_ready = self._link.not_ready()
@@ -200,6 +207,12 @@ class Driver:
     def backlog(self, ms: float) -> None:
         """Say how much audio the connection holds beyond what is acceptable; 0 when it flows again."""
         self._receive(ev.Backlog(ms))
+
+    def drain(self) -> None:
+        """Finish what was said and is being answered, then leave."""
+        self._leaving = True
+        if self._core.idle:
+            self._connection.leave()
 
     def close(self) -> None:
         """End the session; every place is given back. Idempotent."""
@@ -470,6 +483,8 @@ class Driver:
             self._room.set()
         if self._core.idle:
             self._idle.set()
+            if self._leaving:
+                self._connection.leave()
         self._set_timer()
 
     def _carry_out(self, commands: list[Any]) -> None:

@@ -44,6 +44,10 @@ class RawConnection(Protocol):
         """Close the connection; *try_again*: there is no room for the client now."""
         ...
 
+    def leave(self) -> None:
+        """Write what waits, then close the connection: the gateway stops."""
+        ...
+
 
 class RawDriver(Driver):
     """One raw session. Make it, `open` it, `feed` it the client's audio, `close` it."""

@@ -15,6 +15,8 @@ COMMANDS: Final = {
     "say": "stream recordings to a running suite, show and save its answers",
     "talk": "talk to a running suite by microphone and loudspeakers",
     "demo": "run the suite, ask it a question by voice, save the answer",
+    "services": "list the services of a running suite, with their engines, state and load",
+    "drain": "have one of them finish its work and end, while conversations go on",
     "load": "load a service, the gateway or the whole suite; say how it went",
     "keys": "make the keys that encrypt the bus between hosts",
     "check": "check a running service, of any language, against the rules of the protocol",

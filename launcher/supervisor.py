@@ -139,6 +139,9 @@ class Supervisor:
                 raise UsageError(f"{part.name}: {'; '.join(life.complaints) or ending(life.status) + ', see above'}")
             for complaint in life.complaints:
                 self._say(f"{part.name}: {complaint}")
+            if life.status == 0:  # it was asked to, by a drain
+                self._say(f"{part.name:<8} (pid {life.pid}) has drained and stays down")
+                return
             if loop.time() - begun_at > GOOD_LIFE_S:
                 wait_s = FIRST_WAIT_S
             self._say(f"{part.name:<8} (pid {life.pid}) {ending(life.status)}; starting it again in {wait_s:g} s")

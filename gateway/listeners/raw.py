@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -17,6 +17,8 @@ from proto.v1 import speech_pb2 as pb
 log = structlog.get_logger(__name__)
 
 RAW_RATE = 16_000
+# What clients are told when the gateway ends.
+STOPPING: Final = "the server is stopping"
 
 
 def open_session(link: BusLink, settings: GatewaySettings, connection: RawConnection) -> RawDriver:

@@ -24,7 +24,7 @@ from gateway.core.realtime.notices import AudioDelta, Notice, Rejected, Response
 from gateway.core.response import Status
 from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission
-from gateway.listeners.raw import end_all
+from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
 from gateway.listeners.realtime_outlet import RealtimeOutlet
 from gateway.metrics import SESSIONS_REFUSED
@@ -115,6 +115,10 @@ class RealtimeClient:
         error = Rejected("session_limit_reached" if try_again else None, reason, type="server_error")
         self.notify(SessionOver(error, TRY_AGAIN_LATER if try_again else INTERNAL_ERROR, reason))
 
+    def leave(self) -> None:
+        """Say that the server stops, and close the connection."""
+        self.close(GOING_AWAY, STOPPING)
+
     def close(self, code: int, reason: str) -> None:
         """Close the connection with *code* when everything is written."""
         if not self.gone.is_set():
@@ -163,7 +167,7 @@ class RealtimeListener:
     def stop(self) -> None:
         """Say goodbye to every client."""
         for client in list(self._clients):
-            client.close(GOING_AWAY, "the server is stopping")
+            client.leave()
 
     def rules(self, dialect: Dialect, model: str = "") -> Rules:
         """Return what a new session's settings are, and what they are checked against."""

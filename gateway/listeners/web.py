@@ -25,7 +25,7 @@ from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
 from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
-from gateway.listeners.raw import end_all, open_session
+from gateway.listeners.raw import STOPPING, end_all, open_session
 from gateway.listeners.realtime import RealtimeListener
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols import raw_events
@@ -85,6 +85,11 @@ class WebSocketClient:
     def disconnect(self, reason: str, *, try_again: bool = False) -> None:
         """Close the connection."""
         self.close(TRY_AGAIN_LATER if try_again else POLICY_VIOLATION, reason)
+
+    def leave(self) -> None:
+        """Close the connection when everything is written: the server stops."""
+        self.gone_code, self.gone_reason = GOING_AWAY, STOPPING
+        self.outlet.end()
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection with *code*."""
@@ -153,10 +158,15 @@ class WebListener:
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
 
+    def stop_listening(self) -> None:
+        """Let nobody in any more. Who is here stays."""
+        for server in self._server.servers if self._server is not None else ():
+            server.close()
+
     async def stop(self) -> None:
         """Say goodbye to every client and stop serving."""
         for client in list(self._clients):
-            client.close(GOING_AWAY, "the server is stopping")
+            client.close(GOING_AWAY, STOPPING)
         self._realtime.stop()
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
@@ -172,6 +182,7 @@ class WebListener:
                 "model": replica.said.model,
                 "ready": replica.usable,
                 "leases": replica.said.leases,
+                "places": len(replica.places),
                 "capacity": replica.said.capacity,
             }
             for replica in self._link.registry.all()

@@ -56,19 +56,17 @@ async def test_a_killed_service_is_replaced_and_the_same_client_is_answered(suit
         assert (await ask(client)).fields.get("status") == "completed"
 
 
-async def test_a_recogniser_killed_in_mid_turn_fails_that_turn_and_no_other() -> None:
+async def test_a_turn_whose_recogniser_is_killed_is_answered_when_there_is_one_again() -> None:
     slow = {**SCRIPT, "asr": ["--canary", "--latency", "5"]}
     with running_suite(flags=slow) as suite:
         async with await connect_websocket("127.0.0.1", suite.ws_port) as client:
             await speak(client, tone(440, 0.6) + silence(0.7), pace=math.inf)
             await next_event(client, "speech_stopped")
             suite.kill("asr")
-            failed = await next_event(client, "turn_failed", "response_done")
-            assert failed.kind == "turn_failed"
             suite._flags["asr"] = SCRIPT["asr"]
             suite.start("asr")
-            await asyncio.to_thread(suite.wait_until_ready)
-            assert (await ask(client)).fields["status"] == "completed"
+            done = await next_event(client, "turn_failed", "response_done")
+            assert done.fields["status"] == "completed"
 
 
 async def test_frames_that_nobody_should_send_are_survived_by_every_service(suite: Suite) -> None:

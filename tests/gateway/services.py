@@ -101,6 +101,7 @@ class FakeClient:
         self.ended: list[bool] = []
         self.latencies: list[tuple[int, dict[str, float]]] = []
         self.disconnected: list[tuple[str, bool]] = []
+        self.left = False
         self._happened = asyncio.Event()
         self._taken = 0
 
@@ -126,6 +127,10 @@ class FakeClient:
         """Keep the reason."""
         self.disconnected.append((reason, try_again))
         self._happened.set()
+
+    def leave(self) -> None:
+        """Keep the goodbye."""
+        self.left = True
 
     async def next(self, kind: type[N]) -> N:
         """Return the next notice of this kind, skipping others."""

@@ -41,6 +41,9 @@ class Listener:
         self.looked += 1
         self._happened.set()
 
+    def drain(self) -> None:
+        """Nothing goes on."""
+
     async def hears(self) -> None:
         """Wait until something more has come."""
         async with asyncio.timeout(PATIENCE_S):

@@ -633,6 +633,28 @@ async def test_a_client_that_has_said_everything_waits_for_its_last_answer(here:
     assert here.client.pcm == SECOND
 
 
+async def test_a_session_that_is_drained_finishes_its_answer_and_leaves(here: World) -> None:
+    await here.opened()
+    request = await here.says(1, "hello")
+    here.link.drain()
+    assert not here.client.left
+    with pytest.raises(RefusedError, match="the server is stopping"):
+        here.new_driver(FakeClient()).open(max_sessions=10)
+    here.answers(request, "Hi.", SECOND)
+    await here.client.next(do.ResponseDoneNotice)
+    assert here.client.left
+    assert here.client.pcm == SECOND
+
+
+async def test_a_session_in_which_nothing_goes_on_leaves_at_once(here: World) -> None:
+    await here.opened()
+    here.link.drain()
+    assert here.client.left
+    waiting = asyncio.create_task(here.link.until_empty())
+    here.driver.close()
+    await asyncio.wait_for(waiting, PATIENCE_S)
+
+
 async def test_closing_is_idempotent_and_leaves_nothing_behind(here: World) -> None:
     opened = await here.opened()
     await here.driver.feed(SECOND)

@@ -106,6 +106,19 @@ async def test_a_part_that_dies_is_started_again_at_its_address() -> None:
     assert any("was ended by SIGKILL; starting it again in 0.2 s" in line for line in watched.said)
 
 
+async def test_a_part_that_was_asked_to_end_stays_down() -> None:
+    watched = Watched(fake_part("vad", "ready"), fake_part("gateway", "ready"))
+
+    async def work() -> int:
+        first = next(line for line in watched.logged if line.startswith("vad"))
+        os.kill(int(re.findall(r"pid=(\d+)", first)[0]), signal.SIGTERM)
+        await watched.until(lambda: any("has drained and stays down" in line for line in watched.said))
+        return 0
+
+    await watched.supervisor.run(work)
+    assert not any("again" in line for line in watched.said)
+
+
 async def test_the_gateway_keeps_its_address_and_services_know_it() -> None:
     watched = Watched(fake_part("vad", "ready"), fake_part("gateway", "ready"))
 
