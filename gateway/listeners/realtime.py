@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -27,6 +28,7 @@ from gateway.listeners.admission import Admission
 from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
 from gateway.listeners.realtime_outlet import RealtimeOutlet
+from gateway.listeners.writing import write
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols.realtime.codec import Codec
 from gateway.protocols.realtime.dialect import Dialect, api_key, choose, subprotocol
@@ -86,7 +88,7 @@ class RealtimeClient:
     def __init__(self, websocket: WebSocket, codec: Codec) -> None:
         self._websocket = websocket
         self._codec = codec
-        self.outlet = RealtimeOutlet(websocket.send_text, self._too_slow)
+        self.outlet = RealtimeOutlet(partial(write, websocket), self._too_slow)
         self.gone = asyncio.Event()
         self.gone_code, self.gone_reason = INTERNAL_ERROR, ""
 

@@ -27,6 +27,7 @@ from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.raw import STOPPING, end_all, open_session
 from gateway.listeners.realtime import RealtimeListener
+from gateway.listeners.writing import write
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.protocols import raw_events
 from gateway.protocols.pcm import SampleAligner
@@ -97,10 +98,7 @@ class WebSocketClient:
         self.gone.set()
 
     async def _write(self, item: bytes | str) -> None:
-        if isinstance(item, bytes):
-            await self._websocket.send_bytes(item)
-        else:
-            await self._websocket.send_text(item)
+        await write(self._websocket, item)
 
     def _backlog(self, ms: float) -> None:
         if self.driver is not None:
