@@ -12,7 +12,7 @@ from bus.frames import Frame
 from bus.health import Health
 from bus.node import Node
 from gateway.core.events import Role
-from gateway.registry import ROLES, Registry, Replica
+from gateway.registry import ANY, ROLES, Registry, Replica, Wish
 from gateway.unfit import INSTANCE_CHARACTERS, Unfit, flaw
 from proto.v1 import speech_pb2 as pb
 
@@ -120,9 +120,15 @@ class BusLink:
         """Send *frame* to the inbox at *address*."""
         self._node.send(address, frame)
 
-    def pick(self, role: Role, preferred: Replica | None = None, avoid: Replica | None = None) -> Replica | None:
+    def pick(
+        self, role: Role, preferred: Replica | None = None, avoid: Replica | None = None, wish: Wish = ANY
+    ) -> Replica | None:
         """Return the replica that new work of *role* should go to, *avoid* at last; None if all are full or gone."""
-        return self.registry.pick(role, self._loop.time(), preferred, avoid)
+        return self.registry.pick(role, self._loop.time(), preferred=preferred, avoid=avoid, wish=wish)
+
+    def has_room(self, replica: Replica) -> bool:
+        """Tell whether *replica* takes more work now."""
+        return replica.has_room(self._loop.time())
 
     def refused(self, replica: Replica, retry_after_ms: int) -> None:
         """Leave *replica* alone for a while: it has said that it is full."""

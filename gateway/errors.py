@@ -1,7 +1,8 @@
 """What can go wrong in the gateway.
 
 GatewayError
- └── RefusedError   a client cannot be served now; the message goes to it in the way of its protocol
+ ├── RefusedError      a client cannot be served now; the message goes to it in the way of its protocol
+ └── UnknownNameError  a client names an engine or a voice that nobody has; the same
 """
 
 
@@ -11,3 +12,7 @@ class GatewayError(Exception):
 
 class RefusedError(GatewayError):
     """A client cannot be served now."""
+
+
+class UnknownNameError(GatewayError):
+    """A client asks by name for what nobody here has."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.bus_link import BusLink
 from gateway.core.events import Role
-from gateway.registry import Replica
+from gateway.registry import ANY, Replica, Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Places:
         self._link = link
         self._session_id = session_id
         self.next_asr: Replica | None = None
+        self._wishes: dict[Role, Wish] = {}
         self._turn_asr: dict[int, Replica] = {}
         self.vad: Replica | None = None
         self._last: dict[Role, Replica | None] = {}
@@ -44,7 +45,8 @@ class Places:
 
     def next_asr_inbox(self) -> str:
         """Return the inbox of the recogniser that the next turn goes to, "" if there is none."""
-        self.next_asr = self._link.pick(Role.ASR, self.next_asr)
+        if self.next_asr is None or not self._link.has_room(self.next_asr):  # asked for with every piece of audio
+            self.next_asr = self._pick(Role.ASR, None)
         return self.next_asr.inbox if self.next_asr is not None else ""
 
     def take_asr(self, turn_id: int, inbox: str) -> bool:
@@ -60,7 +62,7 @@ class Places:
 
     def retake_asr(self, turn_id: int, avoid: Replica | None, *, strictly: bool) -> Replica | None:
         """Take a place for a turn that *avoid* failed at: there last, if not *strictly*, and else nowhere."""
-        replica = self._link.pick(Role.ASR, self.next_asr, avoid)
+        replica = self._pick(Role.ASR, self.next_asr, avoid)
         if replica is None or (strictly and replica is avoid):
             return None
         self._hold_asr(turn_id, replica)
@@ -81,14 +83,14 @@ class Places:
     def release_asr(self, turn_id: int) -> None:
         """Give the place of a turn back, and choose again for the turns to come."""
         self._release(self._turn_asr.pop(turn_id, None), f"turn {turn_id}")
-        self.next_asr = self._link.pick(Role.ASR, self.next_asr)
+        self.next_asr = self._pick(Role.ASR, self.next_asr)
 
     def take_responders(self, roles: Sequence[Role], response_id: str, avoided: Avoided | None) -> Role | None:
         """Take a place for a response in a service of each of *roles*; if one has no room take none, and return it."""
         found: dict[Role, Replica] = {}
         for role in roles:
             avoid = avoided if avoided is not None and avoided.role is role else None
-            replica = self._link.pick(role, self._last.get(role), avoid.replica if avoid else None)
+            replica = self._pick(role, self._last.get(role), avoid.replica if avoid else None)
             if replica is None or (avoid and avoid.strictly and avoid.replica in (replica, None)):
                 return role
             found[role] = replica
@@ -118,8 +120,18 @@ class Places:
             if mine or replica in (self.vad, self.next_asr, *self._last.values()):
                 yield replica
 
+    def wish(self, role: Role, wish: Wish) -> None:
+        """Note what the session asks of a service from its next turn or answer on."""
+        if self._wishes.get(role, ANY) != wish:
+            self._wishes[role] = wish
+            if role is Role.ASR:
+                self.next_asr = self._pick(Role.ASR, self.next_asr)
+
+    def _pick(self, role: Role, preferred: Replica | None, avoid: Replica | None = None) -> Replica | None:
+        return self._link.pick(role, preferred, avoid, self._wishes.get(role, ANY))
+
     def _take(self, role: Role, work: str, preferred: Replica | None) -> Replica | None:
-        replica = self._link.pick(role, preferred)
+        replica = self._pick(role, preferred)
         if replica is not None:
             replica.places.add((self._session_id, work))
         return replica

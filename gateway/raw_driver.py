@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from bus.frames import Frame, Header
@@ -14,10 +15,12 @@ from gateway.core.session import Session, SessionSettings
 from gateway.driver import Commands, Driver, Frames
 from gateway.metrics import RESPONSES, TURNS_FAILED
 from gateway.places import Avoided
+from gateway.registry import Wish
 from proto.v1 import speech_pb2 as pb
 
 # How long a client whose input has ended waits for what it said to be answered.
 LAST_ANSWER_S: Final = 120.0
+SPOKEN: Final = (ev.Role.ASR, ev.Role.TTS)
 AUTHORS: Final = {"user": pb.Message.USER, "assistant": pb.Message.ASSISTANT}
 
 
@@ -61,6 +64,7 @@ class RawDriver(Driver):
         endpointing: pb.Endpointing,
         recognition: pb.Recognition,
         voice: str = "",
+        engines: Mapping[ev.Role, str] | None = None,
     ) -> None:
         self._client = connection
         self._settings = settings
@@ -71,6 +75,11 @@ class RawDriver(Driver):
         self._response_turn = 0
         core = Session(settings, asyncio.get_running_loop().time() * 1000)
         super().__init__(link, connection, core)
+        language = recognition.language
+        for role, engine in (dict.fromkeys(ev.Role, "") | dict(engines or {})).items():
+            self._places.wish(
+                role, Wish(engine, language if role in SPOKEN else "", voice if role is ev.Role.TTS else "")
+            )
 
     async def feed(self, pcm: bytes) -> None:
         """Take audio of the client (16 kHz mono s16le, whole samples); wait while the vad is too far behind."""

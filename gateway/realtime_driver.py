@@ -24,6 +24,7 @@ from gateway.driver import Commands, Connection, Driver, Frames
 from gateway.metrics import RESPONSES, TURNS_FAILED
 from gateway.places import Avoided
 from gateway.protocols.realtime.audio import to_wire
+from gateway.registry import ANY, Wish
 from gateway.settings import GatewaySettings
 from proto.v1 import speech_pb2 as pb
 
@@ -128,6 +129,7 @@ class RealtimeDriver(Driver):
 
     def _recognition(self) -> pb.Recognition:
         asked = self.config.transcription
+        self._places.wish(ev.Role.ASR, Wish(asked.model, asked.language) if asked is not None else ANY)
         if asked is None:
             return pb.Recognition()
         return pb.Recognition(language=asked.language, prompt=asked.prompt, partials=True)
@@ -197,6 +199,8 @@ class RealtimeDriver(Driver):
             reply_to=self._link.address,
         )
         synthesis = None
+        self._places.wish(ev.Role.LLM, Wish(self.config.model))
+        self._places.wish(ev.Role.TTS, Wish(voice=config.voice))
         if command.wants_speech:
             self._formats[command.response_id] = config.output_format
             synthesis = pb.SynthesisRequest(

@@ -4,6 +4,7 @@ A place is counted at the moment it is given out, not when the service's next an
 is admitted exactly as far as there is room.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,32 @@ HANGS_MS: Final = 3000
 # More than a gateway can have connections to (`bus.node.PEERS`); who invents services does not fill the memory.
 REPLICAS: Final = 1024
 ROLES: Final = {pb.VAD: Role.VAD, pb.ASR: Role.ASR, pb.LLM: Role.LLM, pb.TTS: Role.TTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a session would like a service to be or to have; empty: anything. Names are as they are announced."""
+
+    engine: str = ""
+    """Name of an engine or of a model."""
+    language: str = ""
+    """BCP 47; its first part counts. Who announces no languages is taken to know all."""
+    voice: str = ""
+
+    def narrow(self, replicas: "list[Replica]") -> "list[Replica]":
+        """Return those of *replicas* that fulfil it. What none of them fulfils is not asked for."""
+        wanted: tuple[tuple[str, Callable[[pb.Announcement], bool]], ...] = (
+            (self.engine, lambda said: self.engine in {said.engine, said.model}),
+            (self.language, lambda said: _knows(said.capabilities.languages, self.language)),
+            (self.voice, lambda said: self.voice in said.capabilities.voices),
+        )
+        for asked, fits in wanted:
+            fitting = [replica for replica in replicas if fits(replica.said)] if asked else []
+            replicas = fitting or replicas
+        return replicas
+
+
+ANY: Final = Wish()
 
 
 @dataclass(eq=False, slots=True)
@@ -105,15 +132,24 @@ class Registry:
         return replica
 
     def pick(
-        self, role: Role, now_s: float, preferred: Replica | None = None, avoid: Replica | None = None
+        self,
+        role: Role,
+        now_s: float,
+        *,
+        preferred: Replica | None = None,
+        avoid: Replica | None = None,
+        wish: Wish = ANY,
     ) -> Replica | None:
         """Return the replica for new work: the preferred one if it has room, else the least loaded, else None.
 
-        One that hangs, and *avoid*, come last.
+        Only those that fulfil *wish* as far as any does; one that hangs, and *avoid*, come last.
         """
-        if preferred is not None and preferred is not avoid and preferred.has_room(now_s) and not preferred.hangs:
+        fitting = [r for r in self._replicas.values() if r.role is role and r.usable]
+        if wish != ANY:
+            fitting = wish.narrow(fitting)
+        free = [r for r in fitting if r.has_room(now_s)]
+        if preferred is not None and preferred in free and preferred is not avoid and not preferred.hangs:
             return preferred
-        free = [r for r in self._replicas.values() if r.role is role and r.has_room(now_s)]
         return min(free, key=lambda r: (r is avoid, r.hangs, r.load), default=None)
 
     def at(self, inbox: str) -> Replica | None:
@@ -132,3 +168,8 @@ class Registry:
     def _forget(self, replica: Replica) -> None:
         replica.gone = True
         del self._replicas[replica.said.instance_id]
+
+
+def _knows(languages: Collection[str], asked: str) -> bool:
+    primary = asked.partition("-")[0].lower()
+    return not languages or any(language.partition("-")[0].lower() == primary for language in languages)

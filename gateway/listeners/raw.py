@@ -1,14 +1,15 @@
 """What the two raw listeners share: how a client's session is set up from the settings, and how it ends."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from gateway.bus_link import BusLink
+from gateway.core.events import Role
 from gateway.core.session import SessionSettings
-from gateway.errors import RefusedError
+from gateway.errors import RefusedError, UnknownNameError
 from gateway.metrics import SESSIONS_REFUSED
 from gateway.raw_driver import RawConnection, RawDriver
 from gateway.settings import GatewaySettings
@@ -21,12 +22,21 @@ RAW_RATE = 16_000
 STOPPING: Final = "the server is stopping"
 
 
-def open_session(link: BusLink, settings: GatewaySettings, connection: RawConnection) -> RawDriver:
+def open_session(
+    link: BusLink, settings: GatewaySettings, connection: RawConnection, asked: Mapping[str, str] | None = None
+) -> RawDriver:
     """Return the open session of a new raw client.
 
+    *asked* may name, for this session alone, a `language`, a `voice` and, by role, the engines or models to use.
+
     Raises:
+        UnknownNameError: no service has what is *asked* by name.
         RefusedError: there is no room, or a service is missing. Counted.
     """
+    asked = asked or {}
+    engines = {role: asked[role.value] for role in Role if asked.get(role.value)}
+    _check(link, engines, asked.get("voice", ""))
+    language = asked.get("language") or settings.language
     driver = RawDriver(
         link,
         connection,
@@ -49,8 +59,9 @@ def open_session(link: BusLink, settings: GatewaySettings, connection: RawConnec
             silence_duration_ms=settings.silence_duration_ms,
             min_speech_ms=settings.min_speech_ms,
         ),
-        recognition=pb.Recognition(language=settings.language, partials=True),
-        voice=settings.voice,
+        recognition=pb.Recognition(language=language, partials=True),
+        voice=asked.get("voice") or settings.voice,
+        engines=engines,
     )
     try:
         driver.open(settings.max_sessions)
@@ -58,6 +69,16 @@ def open_session(link: BusLink, settings: GatewaySettings, connection: RawConnec
         SESSIONS_REFUSED.labels(str(refused).partition(":")[0]).inc()
         raise
     return driver
+
+
+def _check(link: BusLink, engines: Mapping[Role, str], voice: str) -> None:
+    usable = [replica for replica in link.registry.all() if replica.usable]
+    for role, name in engines.items():
+        known = sorted({n for r in usable if r.role is role for n in (r.said.engine, r.said.model) if n})
+        if name not in known:
+            raise UnknownNameError(f"no {role.value} {name!r} here, but {', '.join(known) or 'none'}")
+    if voice and voice not in link.voices():
+        raise UnknownNameError(f"no voice {voice!r} here, but {', '.join(sorted(link.voices())) or 'none'}")
 
 
 async def end_all(tasks: "Sequence[asyncio.Future[Any]]") -> None:

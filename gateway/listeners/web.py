@@ -21,7 +21,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
-from gateway.errors import RefusedError
+from gateway.errors import RefusedError, UnknownNameError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
 from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
@@ -195,7 +195,10 @@ class WebListener:
         await websocket.accept()
         client = WebSocketClient(websocket, events=websocket.query_params.get("events") == "1")
         try:
-            driver = client.driver = open_session(self._link, self._settings, client)
+            driver = client.driver = open_session(self._link, self._settings, client, websocket.query_params)
+        except UnknownNameError as unknown:
+            await websocket.close(POLICY_VIOLATION, closing(str(unknown)))
+            return
         except RefusedError as refused:
             log.warning("client refused", why=str(refused))
             await websocket.close(TRY_AGAIN_LATER, closing(str(refused)))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bus.frames import PROTOCOL_VERSION
 from gateway.core.events import Role
-from gateway.registry import GONE_AFTER_S, Registry, Replica
+from gateway.registry import GONE_AFTER_S, Registry, Replica, Wish
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import announcement
 
@@ -23,7 +23,7 @@ def registry_of(*announcements: pb.Announcement) -> Registry:
 
 def picked(registry: Registry, role: Role, preferred: Replica | None = None) -> str:
     """Return the name of the replica picked, "" if there is none."""
-    replica = registry.pick(role, NOW, preferred)
+    replica = registry.pick(role, NOW, preferred=preferred)
     return replica.said.instance_id if replica else ""
 
 
@@ -152,3 +152,35 @@ def test_a_burst_of_clients_never_takes_more_than_there_is(replicas: list[tuple[
     assert all(len(replica.places) <= replica.said.capacity for replica in registry.all())
     room = sum(capacity for capacity, leases in replicas if leases < capacity)
     assert served == min(clients, room)
+
+
+def test_a_wish_is_fulfilled_as_far_as_anybody_can() -> None:
+    registry = Registry()
+    capabilities = pb.Capabilities(languages=["de-DE", "en"], voices=["alto"])
+    registry.heard(announcement(Role.TTS, "a", engine="flite", capabilities=pb.Capabilities(languages=["en"])), NOW)
+    registry.heard(announcement(Role.TTS, "b", engine="kokoro", model="v1", capabilities=capabilities, leases=3), NOW)
+
+    def picked(wish: Wish, preferred: Replica | None = None) -> str:
+        replica = registry.pick(Role.TTS, NOW, preferred=preferred, wish=wish)
+        assert replica is not None
+        return replica.said.instance_id
+
+    assert picked(Wish()) == "a"
+    assert picked(Wish(engine="kokoro")) == "b"
+    assert picked(Wish(engine="v1")) == "b"
+    assert picked(Wish(language="de")) == "b"
+    assert picked(Wish(voice="alto")) == "b"
+    assert picked(Wish(engine="gpt-realtime")) == "a"  # nobody has it: an alias
+    assert picked(Wish(engine="gpt-realtime", voice="alto")) == "b"
+    assert picked(Wish(engine="kokoro"), preferred=registry.at("ipc:///nowhere/a")) == "b"
+    registry.heard(announcement(Role.TTS, "b", engine="kokoro", state=pb.DRAINING), NOW)
+    assert picked(Wish(engine="kokoro")) == "a"
+
+
+def test_who_names_no_languages_knows_all() -> None:
+    registry = Registry()
+    registry.heard(announcement(Role.ASR, "a"), NOW)
+    registry.heard(announcement(Role.ASR, "b", capabilities=pb.Capabilities(languages=["en"]), leases=1), NOW)
+    replica = registry.pick(Role.ASR, NOW, wish=Wish(language="fr"))
+    assert replica is not None
+    assert replica.said.instance_id == "a"

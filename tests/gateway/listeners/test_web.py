@@ -14,7 +14,10 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 import gateway.core.session
 import gateway.listeners.web
 from bus.errors import ConfigurationError
+from gateway.core.events import Role
 from gateway.listeners.web import WebListener
+from gateway.raw_driver import RawDriver
+from gateway.registry import Wish
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.services import until
 from tests.gateway.suite import ANSWER_SAMPLES, SILENCE, Suite, suite, told, tone
@@ -288,6 +291,28 @@ async def test_without_its_mode_there_is_no_raw_websocket(here: Suite) -> None:
     async with listening(here, mode=["socket"]) as listener:
         with pytest.raises(InvalidStatus):
             await connect(url(listener))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("asr=whisper", "no asr 'whisper' here, but "), ("voice=tenor", "no voice 'tenor' here, but ")],
+)
+async def test_who_asks_for_what_nobody_has_is_told_so(listener: WebListener, asked: str, told: str) -> None:
+    async with connect(url(listener, f"/?events=1&{asked}")) as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+    assert closed.value.rcvd.reason.startswith(told)
+
+
+async def test_engines_and_a_language_may_be_asked_for_by_name(here: Suite, listener: WebListener) -> None:
+    async with connect(url(listener, "/?events=1&asr=scripted&llm=scripted&language=de")) as client:
+        assert json.loads(await client.recv())["type"] == "session"
+        (driver,) = here.link._sessions.values()
+        assert isinstance(driver, RawDriver)
+        assert driver._recognition().language == "de"
+        assert driver._places._wishes[Role.ASR] == Wish("scripted", "de")
 
 
 async def test_other_paths_are_refused(listener: WebListener) -> None:
