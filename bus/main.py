@@ -34,7 +34,7 @@ def run_service(role: str, settings: type[S], build: Callable[[Any, S], Handler]
     The engine's module holds `Settings` (a pydantic model whose fields become flags and `<ROLE>_...` variables of
     the process) and `Engine`, made from them. Exit status: 0 after a drain, 2 when a setting cannot work.
     """
-    prog = f"services.{role}"
+    failed: BaseException | None = None
     allow_open_files()
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
@@ -43,7 +43,10 @@ def run_service(role: str, settings: type[S], build: Callable[[Any, S], Handler]
         logs.configure(role, parsed.log_level, parsed.log_format, content=parsed.log_content)
         uvloop.run(_serve(build(engine, parsed), parsed))
     except* ConfigurationError as group:  # also one that comes alone
-        die(prog, group.exceptions[0])
+        failed = group.exceptions[0]
+    # Outside of the clause: Python 3.11.2, which is Debian's, makes a group of what is raised inside, SystemExit too.
+    if failed is not None:
+        die(f"services.{role}", failed)
     sys.exit(0)
 
 

@@ -157,6 +157,7 @@ async def test_an_engine_with_a_model_of_the_volume_understands(
     with pytest.raises(RefusedError, match="not ready: asr"):
         async with await connected(composed) as client:
             await client.receive()
+    composed.keep_log()
     composed.run("up", "--detach", "--wait", "--no-deps", "asr")
     await until_ready(composed, "asr", ["pocketsphinx"])
 
