@@ -1,6 +1,6 @@
 # What a person can ask of the project. `make` alone lists it.
 # VENV: where the environment is made. PYTHON: the Python to make it with. ARGS: more flags for run, demo and test.
-# MINUTES: how long to fuzz.
+# MINUTES: how long to fuzz, or to soak.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -33,7 +33,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines test-containers images fuzz lint check proto bench-bus bench-barge-in bench-realtime \
+.PHONY: help setup system run demo test test-engines test-containers images fuzz soak lint check proto bench-bus bench-barge-in bench-realtime \
         bench-whisper bench-vad clean load-vad load-asr load-llm load-tts load-gateway load-e2e
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
@@ -88,6 +88,9 @@ lint-generated: $(VENV)/.check
 
 fuzz: $(VENV)/.test ## send anything to every inbox and port, with other examples each time (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+soak: setup ## look for what leaks while people come and go and services are replaced (MINUTES=5)
+	$(BIN)/python -m launcher.bench.soak $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) $(ARGS)
 
 check: lint test ## everything that has to pass before a change is offered
 

@@ -101,7 +101,7 @@ class Suite:
             health = self.health()
             if condition(health):
                 return health
-            for name, process in self.processes.items():
+            for name, process in list(self.processes.items()):  # another thread may replace one
                 if process.poll() not in (None, -signal.SIGKILL, 0):
                     raise SuiteError(f"{name} exited with {process.returncode}\n{self.log_tail()}")
             time.sleep(0.05)

@@ -42,6 +42,14 @@ GROWTH_BYTES: Final = 24 * 1024 * 1024
 CRAWLS: Final = 0.1
 PERIOD_S: Final = 0.1
 
+WHO: Final = st.integers(0, CLIENTS - 1)
+# A part is speech without the silence that ends it.
+SAYS: Final = st.sampled_from(["a turn", "a part", "over the answer"])
+# A turn is with the asr for 0.15 s, then with the llm and the tts for 0.1 s each; its answer sounds for half a second.
+AFTER_S: Final = st.sampled_from([0.05, 0.2, 0.32, 0.6, 0.0])
+SLOWLY: Final = {"asr": ["--latency", "0.15"], "llm": ["--first_token_latency", "0.1"], "tts": ["--latency", "0.1"]}
+BLOWS: Final = st.sampled_from(["killed", "paused", "crawls"])
+
 T = TypeVar("T")
 
 
@@ -62,10 +70,15 @@ class World:
         if self._suite is None:
             port = free_port()
             self._metrics = f"http://127.0.0.1:{port}"
-            told = ["--reopen_ms", "0", "--health_port", str(port), *TIMEOUTS]
-            self._suite = self._stack.enter_context(running_suite(flags={**SCRIPT, "gateway": told}))
-            self.run(self._warm())
-            self.tasks, self.sockets, self.memory = self.used()
+            flags = {role: [*script, *SLOWLY[role]] for role, script in SCRIPT.items()}
+            flags["gateway"] = ["--reopen_ms", "0", "--health_port", str(port), *TIMEOUTS]
+            self._suite = self._stack.enter_context(running_suite(flags=flags))
+            try:
+                self.run(self._warm())
+                self.tasks, self.sockets, self.memory = self.used()
+            except BaseException:
+                self.clear()
+                raise
         return self._suite
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -122,87 +135,64 @@ class BadDay(RuleBasedStateMachine):
     @initialize(clients=st.integers(1, CLIENTS))
     def begin(self, clients: int) -> None:
         for _ in range(clients):
-            self.a_client_comes()
+            self._run(self._arrive())
 
-    # -- clients ------------------------------------------------------------------------------------------------------
+    # -- what happens -------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.clients) < CLIENTS)
-    @rule()
-    def a_client_comes(self) -> None:
-        self._run(self._arrive())
+    # Few rules that each do much: of many small ones, most examples would be the same thing done again and again.
 
     @precondition(lambda self: self.clients)
-    @rule(who=st.integers(0, CLIENTS - 1), silent_after=st.sampled_from([True, True, False]))
-    def a_client_speaks(self, who: int, *, silent_after: bool) -> None:
-        self._run(self._client(who).say(silent_after=silent_after))
+    @rule(who=WHO, says=SAYS, after_s=AFTER_S, role=st.sampled_from(ROLES), second=st.booleans(), blow=BLOWS)
+    def a_turn_is_hit(self, who: int, says: str, after_s: float, role: str, *, second: bool, blow: str) -> None:
+        """Have a service suffer while it has a turn or an answer, or before."""
+        self._run(self._speak(who, says))
+        self._run(asyncio.sleep(after_s))
+        name = f"{role}-2" if second and f"{role}-2" in self.suite.processes else role
+        if name in self.dead | self.paused or name in self.crawling:
+            return
+        match blow:
+            case "killed":
+                self.suite.kill(name)
+                self.dead.add(name)
+            case "paused":
+                self.suite.pause(name)
+                self.paused.add(name)
+            case _:
+                self.crawling[name] = self.world.runner.get_loop().create_task(self._crawl(name))
 
     @precondition(lambda self: self.clients)
-    @rule(who=st.integers(0, CLIENTS - 1))
-    def a_client_interrupts(self, who: int) -> None:
-        client = self._client(who)
-        self._run(client.until(lambda ledger: ledger.answering or not ledger.owed, 2.0))
-        self._run(client.say())
+    @rule(who=WHO, says=SAYS)
+    def somebody_speaks(self, who: int, says: str) -> None:
+        self._run(self._speak(who, says))
 
-    @precondition(lambda self: self.clients)
-    @rule(who=st.integers(0, CLIENTS - 1), politely=st.booleans())
-    def a_client_goes(self, who: int, *, politely: bool) -> None:
-        client = self._client(who)
-        self.clients.remove(client)
-        self.gone.append(client)
-        self._run(client.leave() if politely else client.vanish())
+    @rule(role=st.sampled_from(ROLES), change=st.sampled_from(["joins", "drains", "all recover"]))
+    def the_suite_changes(self, role: str, change: str) -> None:
+        """Start a second replica, end it in good order, or have the dead start again and those that hang go on."""
+        name = f"{role}-2"
+        match change:
+            case "joins" if name not in self.suite.processes:
+                self.suite.start(role, name)
+            case "drains" if name in self.suite.processes and name not in self.dead:
+                self._run(self._release(name))
+                self.leaving.append(self.suite.drain(name))
+            case "all recover":
+                self._run(self._release(*self.paused, *self.crawling))
+                for dead in sorted(self.dead):
+                    self.suite.start(dead.partition("-")[0], dead)
+                self.dead.clear()
 
-    @rule(seconds=st.sampled_from([0.02, 0.2, 0.2, 1.0, 4.0]))
+    @rule(who=WHO, how=st.sampled_from(["comes", "leaves", "vanishes", "vanishes"]))
+    def somebody_comes_or_goes(self, who: int, how: str) -> None:
+        if how == "comes" and len(self.clients) < CLIENTS:
+            self._run(self._arrive())
+        elif self.clients:
+            client = self.clients.pop(who % len(self.clients))
+            self.gone.append(client)
+            self._run(client.leave() if how == "leaves" else client.vanish())
+
+    @rule(seconds=st.sampled_from([0.2, 1.0, 4.0]))
     def time_passes(self, seconds: float) -> None:
         self._run(asyncio.sleep(seconds))
-
-    # -- services -----------------------------------------------------------------------------------------------------
-
-    @rule(role=st.sampled_from(ROLES), second=st.booleans())
-    def a_service_is_killed(self, role: str, *, second: bool) -> None:
-        name = self._one(role, second=second)
-        if name in self.dead:
-            return
-        self._run(self._release(name))
-        self.suite.kill(name)
-        self.dead.add(name)
-
-    @precondition(lambda self: self.dead)
-    @rule()
-    def the_dead_are_started_again(self) -> None:
-        for name in sorted(self.dead):
-            self.suite.start(name.partition("-")[0], name)
-        self.dead.clear()
-
-    @rule(role=st.sampled_from(ROLES), second=st.booleans())
-    def a_service_is_paused(self, role: str, *, second: bool) -> None:
-        name = self._one(role, second=second)
-        if name not in self.dead | self.paused and name not in self.crawling:
-            self.suite.pause(name)
-            self.paused.add(name)
-
-    @rule(role=st.sampled_from(ROLES), second=st.booleans())
-    def a_service_crawls(self, role: str, *, second: bool) -> None:
-        name = self._one(role, second=second)
-        if name not in self.dead | self.paused and name not in self.crawling:
-            self.crawling[name] = self.world.runner.get_loop().create_task(self._crawl(name))
-
-    @precondition(lambda self: self.paused or self.crawling)
-    @rule()
-    def all_go_on(self) -> None:
-        self._run(self._release(*self.paused, *self.crawling))
-
-    @rule(role=st.sampled_from(ROLES))
-    def a_second_replica_joins(self, role: str) -> None:
-        name = f"{role}-2"
-        if name not in self.suite.processes:
-            self.suite.start(role, name)
-
-    @rule(role=st.sampled_from(ROLES))
-    def a_replica_drains(self, role: str) -> None:
-        name = f"{role}-2"
-        if name in self.suite.processes and name not in self.dead:
-            self._run(self._release(name))
-            self.leaving.append(self.suite.drain(name))
 
     # -- what must hold -----------------------------------------------------------------------------------------------
 
@@ -267,11 +257,11 @@ class BadDay(RuleBasedStateMachine):
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.world.run(work)
 
-    def _client(self, who: int) -> Canary:
-        return self.clients[who % len(self.clients)]
-
-    def _one(self, role: str, *, second: bool) -> str:
-        return f"{role}-2" if second and f"{role}-2" in self.suite.processes else role
+    async def _speak(self, who: int, says: str) -> None:
+        client = self.clients[who % len(self.clients)]
+        if says == "over the answer":
+            await client.until(lambda ledger: ledger.answering or not ledger.owed, 2.0)
+        await client.say(silent_after=says != "a part")
 
     async def _arrive(self) -> None:
         client = await Canary.arrive(self.suite.ws_port, self.world.tones)
