@@ -63,7 +63,7 @@ class Supervisor:
         command: Command = command,
         ready: Say = lambda _: None,
     ) -> None:
-        self._parts = parts
+        self._parts = list(parts)
         self._say = say
         self._log = log
         self._start_timeout_s = start_timeout_s
@@ -73,7 +73,9 @@ class Supervisor:
         self._folder = Path()
         self._ports: dict[str, int] = {}
         self._children: dict[str, Child] = {}
+        self._keepers: asyncio.TaskGroup | None = None  # while it runs
         self._ready = {part.name: asyncio.Event() for part in parts}
+        self._added: list[asyncio.Task[None]] = []
 
     async def run(self, then: Callable[[], Awaitable[int]]) -> int:
         """Start everything, run *then* when all parts are ready, stop everything; return what *then* returned.
@@ -85,18 +87,31 @@ class Supervisor:
         """
         with private_folder() as self._folder:
             work = asyncio.ensure_future(self._when_ready(then))
+            failed: BaseException | None = None
             try:
                 with self._signals_stop(work):
                     async with asyncio.TaskGroup() as tasks:
+                        self._keepers = tasks
                         keepers = [tasks.create_task(self._keep(part)) for part in self._parts]
                         await asyncio.wait([work])
-                        for keeper in keepers:
+                        self._keepers = None
+                        for keeper in [*keepers, *self._added]:
                             keeper.cancel()
-            except* UsageError as failed:
-                raise _first(failed) from None
+            except* UsageError as group:
+                failed = _first(group)  # raised outside: Python 3.11.2 makes a group of what is raised in here
             finally:
                 work.cancel()
+            if failed is not None:
+                raise failed
         return 0 if work.cancelled() else work.result()
+
+    def add(self, part: Part) -> None:
+        """Keep one more *part* running, from now on; its name is a new one. Only while the suite runs."""
+        if self._keepers is None:
+            raise RuntimeError("the suite does not run")
+        self._parts.append(part)
+        self._ready[part.name] = asyncio.Event()
+        self._added.append(self._keepers.create_task(self._keep(part)))
 
     def pids(self) -> dict[str, int]:
         """Return the process of each part that runs now, by the part's name."""

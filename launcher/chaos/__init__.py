@@ -1,1 +1,1 @@
-"""Proof that nothing is lost: a whole suite under live conversations, while its services are killed, paused, replaced."""
+"""Proof that nothing is lost: a suite in live conversations while its services are killed, paused, replaced."""

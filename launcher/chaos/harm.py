@@ -17,7 +17,7 @@ KILLS_A_PAUSE: Final = 4
 
 @dataclass(slots=True)
 class Harm:
-    """One kill or pause, by the loop's clock. *over_s*: when the process was ready again or went on, None until then."""
+    """One kill or pause, by the loop's clock. *over_s*: when the process was ready again or went on."""
 
     deed: str
     name: str
@@ -37,7 +37,7 @@ class Harming:
         self.harms: list[Harm] = []
 
     async def run(self, every_s: float, seconds: float) -> None:
-        """Kill somebody every *every_s* for so many *seconds*, pause somebody now and then; return when all run again."""
+        """For so many *seconds*, kill somebody every *every_s*, pause somebody now and then; return when all run again."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         due_s = loop.time()
@@ -74,7 +74,7 @@ class Harming:
         return self._rng.choice([name for name in self._stage.running() if name not in self._paused])
 
     def _note(self, deed: str, name: str) -> Harm:
-        harm = Harm(deed, name, self._stage.role_of[name], asyncio.get_running_loop().time())
+        harm = Harm(deed, name, self._stage.role_of(name), asyncio.get_running_loop().time())
         self.harms.append(harm)
         self._show(f"{deed} {name}")
         return harm

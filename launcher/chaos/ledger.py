@@ -100,7 +100,7 @@ class Turn:
 
 
 class Ledger:
-    """The account of one session. *answer_ms*: how long a whole answer sounds, None if that is still to be found out."""
+    """The account of one session. *answer_ms*: how long a whole answer sounds, None if that is not known yet."""
 
     def __init__(self, name: str, answer_ms: float | None = None) -> None:
         self._name = name
@@ -148,9 +148,18 @@ class Ledger:
             self._wrong(f"turn {len(self.turns)}: no end within the deadline")
 
     def closed(self, why: str, now_s: float) -> None:
-        """Note that the suite hung up."""
+        """Note that the suite hung up, which it should not."""
         self._wrong(f"the connection ended: {why}")
         self.end(Outcome.FAILED, why, now_s)
+
+    def goodbye(self, now_s: float) -> None:
+        """Note that the suite hung up as it should when it stops: no turn that it heard of is left without its end."""
+        if self.current is not None and self.current.spoken_s is None and not self._speaking:
+            self.turns.remove(self.current)  # the first words met the goodbye on the way
+            self.current = None
+        if self.current is not None:
+            self._wrong(f"turn {len(self.turns)}: the suite hung up before its end")
+            self.end(Outcome.FAILED, "hung up", now_s)
 
     def end(self, outcome: Outcome, why: str, now_s: float) -> None:
         """End the turn that is open, if one is."""

@@ -8,7 +8,7 @@ from typing import Final
 from launcher.chaos import canary
 from launcher.chaos.ledger import Ledger, Outcome, Turn
 from launcher.chaos.speakers import Door, Speaker
-from launcher.errors import ConnectionFailedError
+from launcher.errors import ClosedError, ConnectionFailedError
 
 CHUNK_S: Final = 0.04
 # How long somebody speaks, and waits after an answer, in s.
@@ -16,6 +16,8 @@ WORDS_S: Final = (0.6, 1.2)
 PAUSE_S: Final = (0.3, 1.2)
 # They do not all begin at once.
 FIRST_PAUSE_S: Final = (0.0, 2.0)
+# Close codes of RFC 6455 with which a server that stops may go; a pair of sockets just ends.
+GOODBYES: Final = frozenset({1000, 1001, 1012})
 
 
 class Microphone:
@@ -70,6 +72,8 @@ class Live:
         self._answer_s = (answer_ms or 0.0) / 1000
         self._news = asyncio.Event()
         self._speaker: Speaker | None = None
+        self.goodbye_expected = False
+        """Whether the suite is about to stop."""
         self.ledger = Ledger(self.name, answer_ms)
 
     async def enter(self, door: Door) -> None:
@@ -95,12 +99,19 @@ class Live:
             for task in done:
                 task.result()
         except ConnectionFailedError as error:
-            self.ledger.closed(str(error), asyncio.get_running_loop().time())
+            self._hung_up(error, asyncio.get_running_loop().time())
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.leave()
+
+    def _hung_up(self, error: ConnectionFailedError, now_s: float) -> None:
+        proper = isinstance(error, ClosedError) and (error.code in GOODBYES if error.code else not error.reason)
+        if self.goodbye_expected and proper:
+            self.ledger.goodbye(now_s)
+        else:
+            self.ledger.closed(str(error), now_s)
 
     async def _listen(self, speaker: Speaker) -> None:
         loop = asyncio.get_running_loop()

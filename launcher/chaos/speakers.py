@@ -84,7 +84,7 @@ class RawSpeaker:
                 yield told
 
 
-def _raw(event: Event) -> Item | None:
+def _raw(event: Event) -> Item | None:  # noqa: PLR0911 - a table
     match event.kind:
         case "speech_started":
             return Started()
@@ -130,7 +130,7 @@ class RealtimeSpeaker:
                 yield told
 
 
-def _realtime(event: dict[str, object]) -> Item | None:
+def _realtime(event: dict[str, object]) -> Item | None:  # noqa: PLR0911 - a table
     match event:
         case {"type": "response.output_audio.delta", "delta": str(delta)}:
             return Sound(base64.b64decode(delta), REALTIME_RATE)
@@ -176,6 +176,9 @@ class SocketSpeaker:
                     came = 0
                     yield Ended("completed") if whole else Ended("failed", "the answer stopped in the middle")
                     continue
+                if receiving.exception() is not None and came >= self._least_bytes:
+                    came = 0
+                    yield Ended("completed")
                 item = receiving.result()
                 receiving = asyncio.ensure_future(self._client.receive())
                 if isinstance(item, Audio):

@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from launcher.bench.suite import free_port
 from launcher.chaos import canary
 from launcher.chaos.speakers import HOST, Doors
+from launcher.errors import UsageError
 from launcher.flags import plan
 from launcher.parts import ROLES, Plan
 from launcher.supervisor import Supervisor
@@ -39,7 +41,7 @@ SCRIPT: Final = (
     "--tts=scripted",
     "--tts_ms_per_character=40",
 )
-# What the gateway waits for each service's next sign. A deadline that nobody waits for proves nothing: shorter than usual.
+# How long the gateway waits for a service's next sign; shorter than usual, so that trials see such waits end.
 TIMEOUTS: Final = ("--asr_timeout_s=8", "--llm_timeout_s=8", "--tts_timeout_s=8")
 KEPT_LINES: Final = 60
 ANSWER_S: Final = 5.0
@@ -54,13 +56,39 @@ class Stage:
     def __init__(self, planned: Plan, metrics_port: int, supervisor: Supervisor, changed: asyncio.Event) -> None:
         told = planned.settings
         self.doors = Doors(told.ws_port, told.recv_port, told.send_port)
-        self.names = [part.name for part in planned.services]
-        self.role_of = {part.name: part.role for part in planned.services}
+        self._parts = {part.name: part for part in planned.services}
         self._metrics_port = metrics_port
         self._supervisor = supervisor
         self._changed = changed
         self.ready_at_s: dict[str, float] = {}
         """When each part was last ready, by the loop's clock."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all services that were ever started."""
+        return list(self._parts)
+
+    def role_of(self, name: str) -> str:
+        """Return the role of a service."""
+        return self._parts[name].role
+
+    def start_beside(self, name: str) -> str:
+        """Start one more process like that of *name*; return its name."""
+        part = self._parts[name]
+        number = sum(other.role == part.role for other in self._parts.values()) + 1
+        more = replace(part, name=f"{part.role}-{number}")
+        self._parts[more.name] = more
+        self._supervisor.add(more)
+        return more.name
+
+    async def gone(self, name: str, patience_s: float) -> bool:
+        """Wait until *name* has no process any more; return False if it has one still."""
+        due_s = time.monotonic() + patience_s
+        while name in self._supervisor.pids():
+            if time.monotonic() > due_s:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
 
     def signal(self, name: str, number: signal.Signals) -> bool:
         """Send a signal to the process of *name*; return False if none runs now."""
@@ -76,7 +104,7 @@ class Stage:
     def running(self) -> list[str]:
         """Return the names of the services that have a process now."""
         pids = self._supervisor.pids()
-        return [name for name in self.names if name in pids]
+        return [name for name in self._parts if name in pids]
 
     async def ready_since(self, name: str, since_s: float) -> float:
         """Wait until a process of *name* has become ready after *since_s*; return when."""
@@ -144,7 +172,10 @@ def on_stage(
         show(f"{len(parts)} processes ready after {time.monotonic() - begun_s:.1f} s")
         return int(await act(stage)) + 1
 
-    acted = asyncio.run(supervisor.run(then))
+    try:
+        acted = asyncio.run(supervisor.run(then))
+    except UsageError as error:
+        raise UsageError("\n".join([*lines, str(error)])) from error
     return acted == int(True) + 1, list(lines)
 
 

@@ -12,7 +12,7 @@ from launcher.chaos.figures import Count, count, turns_of
 from launcher.chaos.ledger import Ledger, Outcome
 from launcher.chaos.live import Live
 from launcher.chaos.speakers import Door
-from launcher.chaos.stage import Stage
+from launcher.chaos.stage import POLL_S, Stage
 
 PROTOCOLS: Final = ("websocket", "realtime", "socket")
 # What the services need to give back what nobody holds any more: two beats, and the time of a lease.
@@ -88,6 +88,13 @@ class Crowd:
             await live.enter(self.door)
             self.join(live)
 
+    async def dismissed(self, patience_s: float) -> list[str]:
+        """Expect the suite to hang up on everybody; return whom it did not in time."""
+        for live in self.lives:
+            live.goodbye_expected = True
+        _, left = await asyncio.wait(self._talks, timeout=patience_s)
+        return [live.name for live, talk in zip(self.lives, self._talks, strict=True) if talk in left]
+
     async def leave(self) -> None:
         """Let everybody end their turns and hang up."""
         self._leaving.set()
@@ -99,9 +106,11 @@ class Crowd:
         """Wait until everybody was answered in a turn begun after *since_s*; return who was not in time."""
         loop = asyncio.get_running_loop()
         due_s = loop.time() + patience_s
-        while (stuck := list(self._unanswered(since_s))) and loop.time() < due_s:
-            await asyncio.sleep(0.1)
-        return stuck
+        while True:
+            stuck = list(self._unanswered(since_s))
+            if not stuck or loop.time() > due_s:
+                return stuck
+            await asyncio.sleep(POLL_S)
 
     def _unanswered(self, since_s: float) -> Iterator[str]:
         for live in self.lives:
@@ -116,24 +125,27 @@ class Crowd:
 @asynccontextmanager
 async def crowd(stage: Stage, options: Options, verdict: Verdict, tones_for: int = 0) -> AsyncIterator[Crowd]:
     """Yield a crowd that is empty still; in the end everybody leaves, and what must always hold is looked at."""
-    answer_ms = await measured_answer(stage, options)
-    here = Crowd(stage, options, answer_ms, tones_for)
+    here = Crowd(stage, options, await measured_answer(stage, options), tones_for)
     try:
         yield here
     finally:
         await here.leave()
+    account(here, verdict)
+    given_back = await stage.until(_empty, GIVEN_BACK_S)
+    verdict.must(given_back, f"places are not given back: {await stage.health()}")
+    if given_back:
+        verdict.show("everybody has left, and every place is given back")
+
+
+def account(here: Crowd, verdict: Verdict) -> None:
+    """Look at what always must hold, now that everybody has left."""
     wrong = [what for ledger in here.ledgers for what in ledger.wrong]
     verdict.failures += wrong
     for live in here.lives:
         for number, turn in enumerate(live.ledger.turns, 1):
             if turn.outcome is not Outcome.ANSWERED:
                 verdict.show(f"not answered: {live.name}: turn {number}: {turn.why}")
-    given_back = await stage.until(_empty, GIVEN_BACK_S)
-    verdict.must(given_back, f"places are not given back: {await stage.health()}")
-    verdict.show(
-        f"wrong (no end or two, stale sound, another's words): {len(wrong)}; places held in the end: "
-        f"{'none' if given_back else 'some'}"
-    )
+    verdict.show(f"wrong (no end or two, stale sound, another's words): {len(wrong)}")
 
 
 async def measured_answer(stage: Stage, options: Options) -> float:

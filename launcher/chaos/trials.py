@@ -11,8 +11,9 @@ from launcher.chaos.harm import Harming
 from launcher.chaos.ledger import Outcome, Turn
 from launcher.chaos.speakers import Door
 from launcher.chaos.stage import Stage
-from launcher.chaos.trial import PROTOCOLS, Options, Verdict, crowd
+from launcher.chaos.trial import PROTOCOLS, Crowd, Options, Verdict, account, crowd, measured_answer
 from launcher.errors import ClosedError, ConnectionFailedError, RefusedError
+from launcher.parts import GATEWAY
 
 Show = Callable[[str], None]
 
@@ -20,6 +21,8 @@ Show = Callable[[str], None]
 CALM_S: Final = 10.0
 # A single service is answered for again so soon after it is ready.
 SINGLE_S: Final = 2.0
+# A service that was asked to drain is gone so soon: the longest answer lasts some seconds.
+DRAINED_S: Final = 30.0
 # Who is refused is told so soon.
 REFUSED_S: Final = 1.0
 REFUSED_PATIENCE_S: Final = 5.0
@@ -89,7 +92,7 @@ async def single(stage: Stage, options: Options, show: Show) -> bool:
 
 
 async def replace(stage: Stage, options: Options, show: Show) -> bool:
-    """Drain and replace every process of every role, one after the other."""
+    """Start a second process of every role and drain the first; in the end, stop the gateway. Everybody goes on."""
     verdict = Verdict(show)
     loop = asyncio.get_running_loop()
     async with crowd(stage, options, verdict) as people:
@@ -97,16 +100,41 @@ async def replace(stage: Stage, options: Options, show: Show) -> bool:
         await asyncio.sleep(CALM_S)
         for name in stage.names:
             asked_s = loop.time()
-            verdict.must(stage.signal(name, signal.SIGTERM), f"{name} did not run")
-            ready_s = await stage.ready_since(name, asked_s)
-            show(f"SIGTERM {name}: its successor was ready after {ready_s - asked_s:.1f} s")
-        await people.answered_once_more(loop.time(), options.deadline_s)
+            successor = stage.start_beside(name)
+            ready_s = await stage.ready_since(successor, asked_s)
+            stage.signal(name, signal.SIGTERM)
+            verdict.must(await stage.gone(name, DRAINED_S), f"{name} did not drain within {DRAINED_S:.0f} s")
+            show(
+                f"{successor} was ready after {ready_s - asked_s:.1f} s, {name} drained and gone "
+                f"{loop.time() - ready_s:.1f} s later"
+            )
+        stuck = await people.answered_once_more(loop.time(), options.deadline_s)
+        verdict.must(not stuck, f"stuck: {', '.join(stuck)}")
         again = await _again(stage)
     told = people.counted()
     show(told.line())
     show(f"done again: {again}")
     verdict.must(told.answered == told.turns, f"{told.turns - told.answered} of {told.turns} turns failed")
+    await _stop_gateway(stage, options, verdict)
     return _told(verdict, show)
+
+
+async def _stop_gateway(stage: Stage, options: Options, verdict: Verdict) -> None:
+    loop = asyncio.get_running_loop()
+    people = Crowd(stage, options, await measured_answer(stage, options))
+    await people.gather(options.sessions)
+    await asyncio.sleep(CALM_S)
+    asked_s = loop.time()
+    stage.signal(GATEWAY, signal.SIGTERM)
+    left = await people.dismissed(DRAINED_S)
+    verdict.must(not left, f"the gateway stops, but did not hang up on {', '.join(left)}")
+    verdict.must(await stage.gone(GATEWAY, DRAINED_S), "the gateway did not end")
+    verdict.show(f"SIGTERM to the gateway: gone after {loop.time() - asked_s:.1f} s")
+    await people.leave()
+    account(people, verdict)
+    told = people.counted()
+    verdict.show(told.line())
+    verdict.must(told.answered == told.turns, f"{told.turns - told.answered} of {told.turns} turns ended by the stop")
 
 
 async def overload(stage: Stage, options: Options, show: Show) -> bool:
@@ -171,7 +199,7 @@ async def _knock(door: Door, place: int, waits_s: list[float], verdict: Verdict)
 
 
 def _late_s(turn: Turn, ready_s: float, now_s: float) -> float:
-    """Return how long after *ready_s*, or after its own last word, a turn had its first sound; failed ones not at all."""
+    """Return how long after *ready_s*, or after its own last word, a turn had its first sound; 0 if it failed."""
     if turn.outcome is Outcome.FAILED or turn.spoken_s is None:
         return 0.0
     heard_s = turn.first_sound_s if turn.first_sound_s is not None else now_s
