@@ -23,8 +23,8 @@ from gateway.core.response import Status
 AHEAD_MS: Final = 5000
 # An answer that two services failed at is not asked for a third time. A refusal is no failure: nothing was done.
 MOST_FAILURES: Final = 2
-# Grants are given in steps of this size at least: one frame for a second and more of audio.
-GRANT_STEP_MS: Final = 1250
+# Grants are given in steps of this size at least, which is when half of the last is used up.
+GRANT_STEP_MS: Final = 2500
 
 
 class Answers:
@@ -126,6 +126,8 @@ class Answers:
 
     def ask(self) -> None:
         """Ask the services for those responses whose context is complete."""
+        if not self._all:  # asked after every event, most of which are audio
+            return
         while (response := next((waiting for waiting in self.responses if waiting.ready), None)) is not None:
             self._ask(response)  # ends it, at times, and begins the one that is queued
 

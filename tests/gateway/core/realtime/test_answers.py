@@ -233,7 +233,7 @@ def test_the_tts_is_let_go_on_as_its_audio_is_taken_but_not_far_beyond_what_can_
         grants += of(do.Grant, story.speech(r, 1000))
         if story.session._answers.responses[0].audio_ms > story.session._answers.responses[0].granted_ms - 1000:
             break
-    assert grants[0].until_ms == 2000 + AHEAD_MS
+    assert grants[0].until_ms == 3000 + AHEAD_MS
     assert SETTINGS.lead_ms - GRANT_STEP_MS <= grants[-1].until_ms <= SETTINGS.lead_ms
     assert of(do.Grant, story.wait(2 * GRANT_STEP_MS))
 
@@ -243,7 +243,7 @@ def test_a_client_that_does_not_read_holds_up_the_tts_and_is_sent_away() -> None
     r = story.active
     story.speech(r, 3000)
     story.tell(ev.Backlog(500))
-    assert not of(do.Grant, story.speech(r, 2000))
+    assert not of(do.Grant, story.speech(r, 3000))
     story.wait(NOT_READING_MS - 1)
     story.tell(ev.Backlog(0))
     assert of(do.Grant, story.wait(10))
