@@ -140,12 +140,15 @@ async def _carry(client: WebSocketClient, microphone: Microphone, loudspeaker: L
                 case Event(kind="interrupt"):
                     loudspeaker.drop()
 
+    failed: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(speak())
             tasks.create_task(hear())
-    except* ConnectionFailedError as failed:
-        raise failed.exceptions[0] from None
+    except* ConnectionFailedError as group:
+        failed = group.exceptions[0]
+    if failed is not None:  # raised outside: Python 3.11.2 makes a group of what is raised in there
+        raise failed
 
 
 def _parser() -> argparse.ArgumentParser:
