@@ -293,7 +293,8 @@ class Driver:
             self._loop.call_soon(self.look_again)
 
     def _on_transcript(self, frame: Frame) -> None:
-        self._waterfall.add(frame.header)
+        if frame.header.turn_id == self._core.newest_turn:  # an earlier one's are not of this wait
+            self._waterfall.add(frame.header)
         self._recognising.ended(frame.header.turn_id)
         self._receive(ev.Transcript(frame.header.turn_id, frame.transcript.text, frame.transcript.audio_ms))
 

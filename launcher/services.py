@@ -11,6 +11,9 @@ from rich.table import Table
 from launcher import operating
 
 MOST_NAMES: Final = 4
+WIDTHS: Final = {"model": 16, "speaks": 20}
+# So much tells services apart; `drain` takes any beginning.
+ID_CHARACTERS: Final = 8
 
 
 def main(args: list[str]) -> int:
@@ -30,19 +33,18 @@ def main(args: list[str]) -> int:
 def table(services: list[dict[str, Any]]) -> Table:
     """Return the services as a table."""
     shown = Table(box=box.SIMPLE_HEAD)
-    for column in ("id", "role", "engine", "model", "state", "load", "languages, voices", "inbox"):
-        shown.add_column(column, overflow="fold")
+    for column in ("id", "role", "engine", "model", "state", "load", "speaks"):
+        shown.add_column(column, no_wrap=True, max_width=WIDTHS.get(column))
     for service in services:
         names = [*service["languages"], *service["voices"]]
         more = f" +{len(names) - MOST_NAMES}" if len(names) > MOST_NAMES else ""
         shown.add_row(
-            service["id"],
+            service["id"][:ID_CHARACTERS],
             service["role"],
             service["engine"],
             service["model"],
             service["state"],
             f"{service['leases']}/{service['capacity']}",
             ", ".join(names[:MOST_NAMES]) + more,
-            service["inbox"],
         )
     return shown
