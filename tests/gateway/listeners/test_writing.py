@@ -7,7 +7,6 @@ from starlette.websockets import WebSocket
 
 from gateway.listeners.writing import write
 
-
 CLOSED = RuntimeError("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'")
 
 
