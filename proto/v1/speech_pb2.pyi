@@ -298,7 +298,9 @@ class Header(_message.Message):
     response_id: _builtins.str
     """One answer of the agent."""
     generation: _builtins.int
-    """Grows with every cancel in the session. A frame that is older than the cancel of the work it belongs to is stale."""
+    """Grows with every cancel in the session, and when work is asked for again. A frame that is older than the cancel of
+    the work it belongs to, or than the frame that opened its lease, is stale.
+    """
     deadline_ms: _builtins.int
     """What is left of the request's time when the frame is sent, in ms; 0: no deadline. Never a point in time."""
     traceparent: _builtins.str
@@ -306,7 +308,9 @@ class Header(_message.Message):
     reply_to: _builtins.str
     """Inbox (ZeroMQ address) that answers, refusals and errors go to."""
     next: _builtins.str
-    """Inbox of the next service: asr for audio sent to vad, tts for generation requests. Empty: nobody."""
+    """Inbox of the next service: asr for audio sent to vad, tts for generation requests. Empty: nobody. In SpeechStarted
+    the asr that the turn goes to.
+    """
     @_builtins.property
     def stamps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stamp]:
         """When the work behind this frame passed which point; for the latency waterfall."""
