@@ -176,6 +176,10 @@ class Driver:
         """Return what the asr is asked for."""
         raise NotImplementedError
 
+    def _respond(self, command: Any, avoided: Avoided | None = None) -> None:
+        """Make a request as the core commands it, not of who is *avoided*."""
+        raise NotImplementedError
+
     # -- what listeners call ------------------------------------------------------------------------------------------
 
     def open(self, max_sessions: int) -> None:
@@ -444,6 +448,11 @@ class Driver:
         """Have a response made; *synthesis* None: nothing is to be spoken."""
         header.deadline_ms = answer_timeout_ms
         self._asking.ask(Request(header, generation, synthesis, avoided))
+
+    def _ask_again(self, command: Any) -> None:
+        request = command.request
+        avoided = self._asking.withdraw(request.response_id, request.generation, command.role, command.elsewhere)
+        self._respond(request, avoided)
 
     def _grant(self, command: do.Grant) -> None:
         self._asking.grant(command.response_id, command.until_ms, self._core.generation)

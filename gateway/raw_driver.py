@@ -147,13 +147,6 @@ class RawDriver(Driver):
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def _ask_again(self, command: do.AskAgain) -> None:
-        request = command.request
-        self._respond(
-            request,
-            self._asking.withdraw(request.response_id, request.generation, command.role, command.elsewhere),
-        )
-
     def _respond(self, command: do.Respond, avoided: Avoided | None = None) -> None:
         self._response_turn = command.turn_id
         header = Header(

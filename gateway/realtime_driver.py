@@ -182,13 +182,6 @@ class RealtimeDriver(Driver):
     def _clear_audio(self, command: do.ClearAudio) -> None:
         self._to_vad(input_clear=pb.InputClear(at_sample=command.at_sample))
 
-    def _ask_again(self, command: do.AskAgain) -> None:
-        request = command.request
-        self._respond(
-            request,
-            self._asking.withdraw(request.response_id, request.generation, command.role, command.elsewhere),
-        )
-
     def _respond(self, command: do.Respond, avoided: Avoided | None = None) -> None:
         config = command.config
         header = Header(
