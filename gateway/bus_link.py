@@ -229,9 +229,10 @@ class BusLink:
             receiver.look_again()
 
     def _renew(self) -> None:
+        """Renew all leases. Where there are none, too: a death shows by the end of the connection."""
         for replica in self.registry.all():
             session_ids = sorted({session_id for session_id, _ in replica.places})
-            for start in range(0, len(session_ids), RENEWED_AT_ONCE):
+            for start in range(0, max(len(session_ids), 1), RENEWED_AT_ONCE):
                 renewal = pb.LeaseRenewal(session_ids=session_ids[start : start + RENEWED_AT_ONCE])
                 self._node.send(replica.inbox, Frame(lease_renewal=renewal))
 
