@@ -33,7 +33,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines test-containers images fuzz soak lint check proto bench-bus bench-barge-in bench-realtime \
+.PHONY: help setup system run demo test test-engines test-containers images fuzz chaos soak lint check proto bench-bus bench-barge-in bench-realtime \
         bench-whisper bench-vad clean load-vad load-asr load-llm load-tts load-gateway load-e2e
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
@@ -88,6 +88,9 @@ lint-generated: $(VENV)/.check
 
 fuzz: $(VENV)/.test ## send anything to every inbox and port, with other examples each time (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+chaos: setup ## kill and pause services under 16 live conversations (ARGS=--single, --replace or --overload: other trials)
+	$(BIN)/python -m launcher.chaos $(ARGS)
 
 soak: setup ## look for what leaks while people come and go and services are replaced (MINUTES=5)
 	$(BIN)/python -m launcher.bench.soak $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES)) $(ARGS)

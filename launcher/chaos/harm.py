@@ -37,7 +37,7 @@ class Harming:
         self.harms: list[Harm] = []
 
     async def run(self, every_s: float, seconds: float) -> None:
-        """For so many *seconds*, kill somebody every *every_s*, pause somebody now and then; return when all run again."""
+        """Kill somebody every *every_s* for so many *seconds*, pause some now and then; return when all run again."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         due_s = loop.time()
@@ -50,6 +50,7 @@ class Harming:
                 if kills % KILLS_A_PAUSE == KILLS_A_PAUSE // 2:
                     await asyncio.sleep(every_s / 2)
                     tasks.create_task(self.pause(self._somebody(), self._rng.uniform(*PAUSES_S)))
+            await asyncio.sleep(end_s - loop.time())
 
     async def kill(self, name: str) -> Harm:
         """Kill a process as `kill -9` does; return when the supervisor has its successor ready."""

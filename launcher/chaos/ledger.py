@@ -11,8 +11,9 @@ from typing import Final
 
 from launcher.chaos import canary
 
-# The end of speech is told in the windows of a detector, and by a clock that began with the connection.
-NEAR_MS: Final = 700.0
+# The end of speech is told as a position after the last word, by the silence that ends a turn, which a vad that takes
+# over in that silence counts anew: 500 ms each, and the windows of the detector.
+NEAR_MS: Final = 1150.0
 # Rounding to samples and to blocks, and what a resampler keeps back.
 LENGTH_MS: Final = 45.0
 DRAFT: Final = "cancelled"
@@ -60,7 +61,12 @@ class Complaint:
     message: str
 
 
-Item = Sound | Words | Started | Stopped | Ended | Complaint
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A turn has no transcript; the end of its answer says so, too."""
+
+
+Item = Sound | Words | Started | Stopped | Ended | Complaint | Lost
 
 
 class Outcome(Enum):
@@ -100,11 +106,15 @@ class Turn:
 
 
 class Ledger:
-    """The account of one session. *answer_ms*: how long a whole answer sounds, None if that is not known yet."""
+    """The account of one session. *answer_ms*: how long a whole answer sounds, None if that is not known yet.
 
-    def __init__(self, name: str, answer_ms: float | None = None) -> None:
+    *failures_told*: the protocol tells of turns and answers that failed.
+    """
+
+    def __init__(self, name: str, answer_ms: float | None = None, *, failures_told: bool = True) -> None:
         self._name = name
         self._answer_ms = answer_ms
+        self._failures_told = failures_told
         self._speaking = False
         self.current: Turn | None = None
         self.turns: list[Turn] = []
@@ -113,6 +123,7 @@ class Ledger:
         self.complaints: list[str] = []
         self._stray = bytearray()  # heard outside an answer
         self._stray_rate = canary.RATE
+        self.transcripts_lost = 0
         self.drafts = 0
         """Answers that were taken back before anything of them was heard, because the user went on."""
 
@@ -140,12 +151,18 @@ class Ledger:
                 self._ended(item, now_s)
             case Complaint():
                 self.complaints.append(item.message)
+            case Lost():
+                self.transcripts_lost += 1
 
     def overdue(self, now_s: float) -> None:
-        """Note that the turn's deadline is over."""
-        if self.current is not None:
-            self.end(Outcome.OVERDUE, "no end within the deadline", now_s)
+        """Note that the turn's deadline is over. In a protocol that tells of no failures, silence is how one shows."""
+        if self.current is None:
+            return
+        if self._failures_told or self.current.sound:
             self._wrong(f"turn {len(self.turns)}: no end within the deadline")
+            self.end(Outcome.OVERDUE, "no end within the deadline", now_s)
+        else:
+            self.end(Outcome.FAILED, "nothing was heard within the deadline", now_s)
 
     def closed(self, why: str, now_s: float) -> None:
         """Note that the suite hung up, which it should not."""

@@ -74,7 +74,7 @@ class Live:
         self._speaker: Speaker | None = None
         self.goodbye_expected = False
         """Whether the suite is about to stop."""
-        self.ledger = Ledger(self.name, answer_ms)
+        self.ledger = Ledger(self.name, answer_ms, failures_told=protocol != "socket")
 
     async def enter(self, door: Door) -> None:
         """Connect. Raises ConnectionFailedError."""

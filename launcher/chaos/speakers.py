@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from launcher.chaos.ledger import LENGTH_MS, Complaint, Ended, Item, Sound, Started, Stopped, Words
+from launcher.chaos.ledger import LENGTH_MS, Complaint, Ended, Item, Lost, Sound, Started, Stopped, Words
 from launcher.client import (
     CONNECT_TIMEOUT_S,
     SAMPLE_RATE,
@@ -33,8 +33,9 @@ REALTIME_RATE: Final = 24_000
 CUT_OFF_S: Final = 6.0
 # One of which enough has come is over when so long nothing comes: sound is handed over in real time.
 OVER_S: Final = 0.5
-_TRANSCRIPT: Final = "conversation.item.input_audio_transcription"
-_TEXTS: Final = frozenset({f"{_TRANSCRIPT}.completed", "response.output_audio_transcript.delta"})
+_TEXTS: Final = frozenset(
+    {"conversation.item.input_audio_transcription.completed", "response.output_audio_transcript.delta"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ def _realtime(event: dict[str, object]) -> Item | None:  # noqa: PLR0911 - a tab
             details = response.get("status_details") or {}
             why = (details.get("error") or {}).get("message") or details.get("reason")
             return Ended(response["status"], why or "")
+        case {"type": "conversation.item.input_audio_transcription.failed"}:
+            return Lost()
         case {"type": "error", "error": dict(error)}:
             return Complaint(str(error.get("message")))
         case {"type": str(kind)} if kind in _TEXTS:

@@ -131,10 +131,20 @@ async def crowd(stage: Stage, options: Options, verdict: Verdict, tones_for: int
     finally:
         await here.leave()
     account(here, verdict)
+    await _compare_failures(here, stage, verdict)
     given_back = await stage.until(_empty, GIVEN_BACK_S)
     verdict.must(given_back, f"places are not given back: {await stage.health()}")
     if given_back:
         verdict.show("everybody has left, and every place is given back")
+
+
+async def _compare_failures(here: Crowd, stage: Stage, verdict: Verdict) -> None:
+    """See that the gateway knows of every failure that a client saw: else a turn went astray."""
+    counted = await stage.counted()
+    known = counted.get("speech_responses_total{failed}", 0.0) + counted.get("speech_turns_failed_total{}", 0.0)
+    known -= sum(ledger.transcripts_lost for ledger in here.ledgers)  # those are told twice, and counted twice
+    seen = here.counted().failed
+    verdict.must(seen <= known, f"{seen} turns failed for clients, but {known:.0f} for the gateway")
 
 
 def account(here: Crowd, verdict: Verdict) -> None:
