@@ -66,7 +66,7 @@ class Composed:
             check=False,
         )
         if done.returncode and check:
-            pytest.fail(f"docker compose {' '.join(args)}\n{done.stdout}{done.stderr}\n{self._logs()}", pytrace=False)
+            pytest.fail(f"docker compose {' '.join(args)}\n{done.stdout}{done.stderr}\n{self.logs()}", pytrace=False)
         return done
 
     def timed(self, name: str, *args: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -77,9 +77,10 @@ class Composed:
 
     def keep_log(self) -> None:
         """Keep what the containers have written: those that are replaced take their logs with them."""
-        (self.folder / f"{time.monotonic_ns()}.log").write_text(self._logs(), encoding="utf-8")
+        (self.folder / f"{time.monotonic_ns()}.log").write_text(self.logs(), encoding="utf-8")
 
-    def _logs(self) -> str:
+    def logs(self) -> str:
+        """Return what the containers that there are have written."""
         return self.run("logs", "--no-color", check=False).stdout
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:

@@ -33,6 +33,14 @@ async def asked(client: Any, question: bytes) -> Exchange:
     return await converse(client, question, lambda *_: None, patience_s=PATIENCE_S)
 
 
+async def answered(composed: Composed, client: Any, question: bytes) -> str:
+    """Ask *question*; return what was heard, or fail with all that is known."""
+    exchange = await asked(client, question)
+    if not exchange.answered:
+        pytest.fail(f"{exchange.finish()}\n{composed.logs()}", pytrace=False)
+    return exchange.finish().heard
+
+
 async def until_ready(composed: Composed, role: str, engines: list[str]) -> None:
     async with asyncio.timeout(SLOWLY_S):
         while await asyncio.to_thread(composed.engines, role) != engines:  # noqa: ASYNC110 - nobody tells
@@ -75,15 +83,13 @@ def test_what_is_said_has_no_way_out_of_the_vad(composed: Composed) -> None:
 
 async def test_a_recording_is_answered_over_websocket(composed: Composed, question: bytes) -> None:
     async with await connected(composed) as client:
-        exchange = await asked(client, question)
-    assert exchange.answered, exchange.outcome
-    assert exchange.finish().heard
+        assert await answered(composed, client, question)
 
 
 async def test_a_recording_is_answered_over_tcp(composed: Composed, question: bytes) -> None:
     ports = (int(composed.variables[name]) for name in ("RECV_PORT", "SEND_PORT"))
     async with await connect_tcp("127.0.0.1", *ports) as client:
-        assert (await asked(client, question)).answered
+        await answered(composed, client, question)
 
 
 async def test_a_recording_is_answered_over_realtime(composed: Composed, question: bytes) -> None:
@@ -117,7 +123,7 @@ async def test_a_replica_that_crashes_in_mid_conversation_is_done_without(compos
         await asyncio.sleep(1)
         await asyncio.to_thread(composed.crash, "asr", index=1)
         await asking  # answered, or told that it was not understood
-        assert (await asked(client, question)).answered
+        await answered(composed, client, question)
     await until_ready(composed, "asr", ["pocketsphinx"] * 2)  # it was started again
     composed.run("up", "--detach", "--wait", "--no-recreate", "--scale", "asr=1")
     await until_ready(composed, "asr", ["pocketsphinx"])
@@ -125,12 +131,12 @@ async def test_a_replica_that_crashes_in_mid_conversation_is_done_without(compos
 
 async def test_an_engine_is_swapped_while_a_conversation_goes_on(composed: Composed, question: bytes) -> None:
     async with await connected(composed) as client:
-        assert (await asked(client, question)).answered
+        await answered(composed, client, question)
         composed.keep_log()
         swap = ("up", "--detach", "--wait", "tts")
         await asyncio.to_thread(composed.timed, "up tts (another engine)", *swap, variables={"TTS_ENGINE": "espeak-ng"})
         await until_ready(composed, "tts", ["espeak-ng"])
-        assert (await asked(client, question)).answered
+        await answered(composed, client, question)
     composed.keep_log()
     composed.run(*swap)
 
@@ -145,8 +151,7 @@ async def test_an_engine_with_a_model_of_the_volume_understands(
         "up asr (faster-whisper, build and start)", *swap, variables={**told, "ASR_MODEL": "/models/whisper-fixture"}
     )
     async with await connected(composed) as client:
-        exchange = await asked(client, question)
-    assert exchange.finish().heard == "how old is the Brooklyn Bridge"
+        assert await answered(composed, client, question) == "how old is the Brooklyn Bridge"
 
     composed.keep_log()
     composed.run("up", "--detach", "--no-deps", "asr", variables={**told, "ASR_MODEL": "/models/nothing"})
