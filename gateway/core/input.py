@@ -120,6 +120,11 @@ class InputAudio:
         blocks = self._cut(max(start_sample, kept) * 2, end_sample * 2)
         return (blocks[0][0] if blocks else end_sample), b"".join(block for _, block in blocks)
 
+    def forget(self) -> None:
+        """Keep nothing any more: the session is over."""
+        self._blocks.clear()
+        self._partial.clear()
+
     def _cut(self, start: int, end: int) -> list[tuple[int, bytes]]:
         """Return the blocks between two positions in bytes, cut to them."""
         found: list[tuple[int, bytes]] = []

@@ -614,3 +614,4 @@ class Session:
             self._end(self._response, Status.CANCELLED)
         self._out.append(do.CloseSession())
         self._closed = True
+        self._input.forget()  # what refers to itself in circles is freed late: the audio need not wait for it

@@ -136,6 +136,12 @@ class Conversation:
         entry.cut(end_ms)
         self._kept_bytes -= before - len(entry.audio)
 
+    def forget_audio(self) -> None:
+        """Forget the audio of all items: the session is over."""
+        for entry in self._entries:
+            self._kept_bytes -= len(entry.audio)
+            entry.audio.clear()
+
     def keep(self, entry: Entry, added: int) -> None:
         """Note that *added* bytes of audio were added to an item; forget that of the oldest if it is too much."""
         if self._by_id.get(entry.item.id) is not entry:

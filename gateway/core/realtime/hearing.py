@@ -71,6 +71,11 @@ class Hearing:
         self._clock = ClientClock()
         self.heard_audio = False
 
+    def forget(self) -> None:
+        """Keep no audio any more: the session is over."""
+        self._input.forget()
+        self._tape.forget_before(self._tape.end_ms)
+
     # -- what the session asks ----------------------------------------------------------------------------------------
 
     @property

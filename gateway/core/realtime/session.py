@@ -218,6 +218,9 @@ class RealtimeSession:
         self._answers.end_all(Status.CANCELLED, reason="client_cancelled")
         self._scene.say(do.CloseSession())
         self._closed = True
+        # What refers to itself in circles is freed late: the audio need not wait for it.
+        self._hearing.forget()
+        self._conversation.forget_audio()
 
     # -- time and the connection --------------------------------------------------------------------------------------
 

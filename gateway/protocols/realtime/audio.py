@@ -63,7 +63,7 @@ class InputAudio:
             return samples.tobytes()
         line: npt.NDArray[np.float64] = np.concatenate((self._held, samples))
         periods = max(0, (len(line) - self._width) // self._down + 1)
-        self._held = line[periods * self._down :]
+        self._held = line[periods * self._down :].copy()  # a view would keep the whole line
         if not periods:
             return b""
         groups, single = divmod(periods, GROUP)

@@ -848,3 +848,10 @@ def test_leaving_is_idempotent_and_nothing_comes_after() -> None:
     assert kinds(story.tell(ev.ClientGone())) == [do.CloseSession]
     assert story.tell(ev.ClientGone(), ev.Tick(), ev.AudioReceived(bytes(4096)), ev.InputFound()) == []
     assert story.tell(ev.SpeechStarted(1, 0, 0), ev.InputLost("gone")) == []
+
+
+def test_of_a_client_that_has_left_no_audio_is_kept() -> None:
+    story = Story()
+    story.sends(1000, used=False)
+    story.tell(ev.ClientGone())
+    assert story.session._input.again(0) == []

@@ -383,3 +383,14 @@ def test_a_session_that_is_too_old_ends_with_an_error() -> None:
     assert (over.error.code, over.code) == ("session_expired", 1001)
     assert "60 minutes" in over.error.message
     assert story.tell(client.CommitInput(), ev.Tick()) == []
+
+
+def test_of_a_session_that_is_over_no_audio_is_kept() -> None:
+    story = Story()
+    story.says(1, "hello")
+    entries = story.session.conversation.entries
+    assert any(entry.audio for entry in entries)
+    story.tell(ev.ClientGone())
+    hearing = story.session._hearing
+    assert not any(entry.audio for entry in entries)
+    assert (hearing._input.again(0), hearing._tape.read(0, hearing._tape.end_ms)) == ([], b"")
