@@ -35,7 +35,7 @@ ROUND_S: Final = 30.0
 WARM_UP_S: Final = 12.0
 CHUNK_MS: Final = 40
 # For answers that come when nobody speaks any more, and for generators to connect.
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 10.0
 CONNECT_S: Final = 60.0
 LOOK_EVERY_S: Final = 1.0
 # A connection to a service that is gone is closed when nothing was sent on it for a minute (`bus.node.IDLE_PEER_S`),

@@ -69,6 +69,8 @@ class Ledger:
         self._speaking: int | None = None
         self._newest = 0
         self._awaited: set[int] = set()
+        self.waiting = 0
+        """Tones said since an answer began last."""
         self._unanswered = False
         self._response = ""
         self._responses: set[str] = set()
@@ -78,6 +80,7 @@ class Ledger:
     def say(self, hz: int) -> None:
         """Note that the client says a tone."""
         self.said.append(hz)
+        self.waiting += 1
 
     @property
     def owed(self) -> str:
@@ -159,7 +162,7 @@ class Ledger:
         self._expect(response_id not in self._responses, f"{response_id} began twice")
         self._expect(self._speaking is None and not self._awaited, f"{response_id} began while the user spoke")
         self._responses.add(response_id)
-        self._response, self._text, self._unanswered = response_id, "", False
+        self._response, self._text, self._unanswered, self.waiting = response_id, "", False, 0
         self._pcm.clear()
 
     def _end_response(self, fields: dict[str, object]) -> None:
