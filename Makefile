@@ -33,7 +33,7 @@ HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system run demo test test-engines test-containers images fuzz chaos soak lint check proto bench-bus bench-barge-in bench-realtime \
+.PHONY: help setup system run demo test test-engines test-containers images fuzz chaos soak lint check proto bench bench-bus bench-barge-in bench-realtime \
         bench-whisper bench-vad clean load-vad load-asr load-llm load-tts load-gateway load-e2e
 .PHONY: lint-format lint-code lint-types lint-layers lint-generated
 
@@ -99,6 +99,9 @@ check: lint test ## everything that has to pass before a change is offered
 
 proto: $(VENV)/.check ## make proto/v1/speech_pb2.py and .pyi anew from speech.proto
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. proto/v1/speech.proto
+
+bench: setup ## everything that is promised, in one table (ARGS="--only bus latency", --quick, --full, --json FILE)
+	$(BIN)/python -m launcher.bench.table $(ARGS)
 
 bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
 	$(BIN)/python -m launcher.bench.bus $(ARGS)

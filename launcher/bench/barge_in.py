@@ -80,15 +80,17 @@ async def _answered(client: WebSocketClient) -> None:
             return
 
 
-async def measure(port: int, rounds: int) -> list[float]:
-    """Return the ms of each round, a connection each."""
+async def measure(port: int, rounds: int, at_once: int = 1) -> list[float]:
+    """Return the ms of each round, a connection each, so many *at_once*."""
     question, interruption = spoken(QUESTION), spoken(INTERRUPTION)
-    found = []
-    for number in range(rounds):
-        async with await connect_websocket("127.0.0.1", port) as client, asyncio.timeout(PATIENCE_S):
+    places = asyncio.Semaphore(at_once)
+
+    async def one(number: int) -> float:
+        async with places, await connect_websocket("127.0.0.1", port) as client, asyncio.timeout(PATIENCE_S):
             # The answers' clauses and the vad's windows fall differently against the onset in every round.
-            found.append(await one_round(client, question, bytes(2 * 37 * number) + interruption))
-    return found
+            return await one_round(client, question, bytes(2 * 37 * number) + interruption)
+
+    return await asyncio.gather(*(one(number) for number in range(rounds)))
 
 
 def main() -> int:

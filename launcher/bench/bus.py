@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,6 +53,10 @@ class Hop:
     per_second: float
 
 
+# The rounds of each transport and variant.
+Found = dict[tuple[str, str], list[Hop]]
+
+
 def main() -> int:
     """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(prog="launcher.bench.bus", description=__doc__.splitlines()[0])
@@ -60,31 +65,51 @@ def main() -> int:
         "--encrypted", action="store_true", help="give the suite keys: its tcp is encrypted, bare is not"
     )
     told = parser.parse_args()
-    rounds = max(1, told.rounds)
+    sys.stdout.write("the suite's tcp is encrypted\n" if told.encrypted else "")
+    sys.stdout.write(table(hops(max(1, told.rounds), encrypted=told.encrypted)))
+    return 0
+
+
+def hops(
+    rounds: int,
+    *,
+    transports: Sequence[str] = TRANSPORTS,
+    variants: Sequence[str] = VARIANTS,
+    encrypted: bool = False,
+) -> Found:
+    """Measure every variant over every transport in each of *rounds*, or as many rounds as `LIMIT_S` holds."""
     ends_at = time.monotonic() + LIMIT_S
     spawn = multiprocessing.get_context("spawn")
     near, far = spawn.Pipe()
     peer = spawn.Process(target=serve, args=(far,), daemon=True)
     peer.start()
-    found: dict[tuple[str, str], list[Hop]] = {(t, v): [] for t in TRANSPORTS for v in VARIANTS}
+    found: Found = {(t, v): [] for t in transports for v in variants}
     with tempfile.TemporaryDirectory(prefix="s2s-") as folder:
         keys = ""
-        if told.encrypted:
+        if encrypted:
             new(Path(folder) / "keys", ["bench"])
             keys = f"{folder}/keys/bench"
         for done in range(rounds):
             started = time.monotonic()
-            for (transport, variant), hops in found.items():
-                hops.append(measure(near, variant, transport, folder, keys))
+            for (transport, variant), measured in found.items():
+                measured.append(measure(near, variant, transport, folder, keys))
             if time.monotonic() + (time.monotonic() - started) > ends_at:
                 if done + 1 < rounds:
                     sys.stderr.write(f"stopped after {done + 1} of {rounds} rounds: the time is up\n")
                 break
     near.send(None)
     peer.join(PATIENCE_S)
-    sys.stdout.write("the suite's tcp is encrypted\n" if told.encrypted else "")
-    sys.stdout.write(table(found))
-    return 0
+    return found
+
+
+def ratios(found: Found, transport: str, variant: str) -> tuple[float, float]:
+    """Return how much slower the suite is than *variant* (p50), and its share of the messages a second.
+
+    Medians of the ratios within the rounds.
+    """
+    pairs = list(zip(found[transport, "suite"], found[transport, variant], strict=True))
+    slower = statistics.median(ours.p50_us / bare.p50_us for ours, bare in pairs)
+    return slower, statistics.median(ours.per_second / bare.per_second for ours, bare in pairs)
 
 
 def measure(peer: Connection, variant: str, transport: str, folder: str, keys: str) -> Hop:
@@ -118,7 +143,7 @@ def make(variant: str, bind: str, keys: str) -> Side:
     return Suite(bind, keys) if variant == "suite" else Bare(bind, codec=variant == "bare+codec")
 
 
-def table(found: dict[tuple[str, str], list[Hop]]) -> str:
+def table(found: Found) -> str:
     """Return the table with its heading."""
     rounds = len(next(iter(found.values())))
     lines = [
@@ -128,14 +153,12 @@ def table(found: dict[tuple[str, str], list[Hop]]) -> str:
         "",
         f"{'':18}{'hop p50':>12}{'hop p99':>12}{'messages/s':>14}{'suite: latency':>19}{'messages/s':>13}",
     ]
-    for (transport, variant), hops in found.items():
-        p50, p99 = (statistics.median(values) for values in zip(*((h.p50_us, h.p99_us) for h in hops), strict=True))
-        rate = statistics.median(h.per_second for h in hops)
+    for (transport, variant), measured in found.items():
+        p50, p99 = (statistics.median(values) for values in zip(*((h.p50_us, h.p99_us) for h in measured), strict=True))
+        rate = statistics.median(h.per_second for h in measured)
         line = f"{transport:6}{variant:12}{p50:9.1f} us{p99:9.1f} us{rate:14,.0f}"
         if variant != "suite":
-            pairs = list(zip(found[transport, "suite"], hops, strict=True))
-            slower = statistics.median(ours.p50_us / bare.p50_us for ours, bare in pairs)
-            share = statistics.median(ours.per_second / bare.per_second for ours, bare in pairs)
+            slower, share = ratios(found, transport, variant)
             line += f"{slower:17.2f} x{share:11.2f} x"
         lines.append(line)
     lines += ["", "to reach against bare: latency at most 2 x (aim 1.3 x), messages/s at least 0.5 x (aim 0.8 x)"]

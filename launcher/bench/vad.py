@@ -8,7 +8,7 @@ all rows, so that a busy moment of the machine falls on all of them. A session n
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -101,6 +101,18 @@ def rows_of(threads: int, device: str) -> tuple[dict[str, Callable[[int], Step]]
     return rows, missing
 
 
+def measure(
+    rows: dict[str, Callable[[int], Step]], batches: Sequence[int] = BATCHES, rounds: int = ROUNDS
+) -> dict[tuple[str, int], float]:
+    """Return the windows a second of each row at each batch, the best of *rounds*."""
+    steps = {(name, batch): make(batch) for name, make in rows.items() for batch in batches}
+    best = dict.fromkeys(steps, 0.0)
+    for _ in range(rounds + 1):  # the first warms up
+        for place, step in steps.items():
+            best[place] = max(best[place], rate(step, place[1]))
+    return best
+
+
 def main() -> int:
     """Measure and print; exit status 1 if nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m launcher.bench.vad", description=(__doc__ or "").split("\n")[0])
@@ -110,11 +122,7 @@ def main() -> int:
     rows, missing = rows_of(options.threads, options.device)
     print(describe("numpy"))
     print(f"windows a second by windows in a step, {options.threads} thread(s), silero-torch on {options.device}")
-    steps = {(name, batch): make(batch) for name, make in rows.items() for batch in BATCHES}
-    best = dict.fromkeys(steps, 0.0)
-    for _ in range(ROUNDS + 1):  # the first warms up
-        for place, step in steps.items():
-            best[place] = max(best[place], rate(step, place[1]))
+    best = measure(rows)
     print(" " * 36 + "".join(f"{batch:>9}" for batch in BATCHES))
     for name in rows:
         print(f"  {name:34}" + "".join(f"{best[name, batch]:9,.0f}" for batch in BATCHES))

@@ -24,7 +24,7 @@ SECONDS: Final = 20.0
 # Real answers are longer than scripted ones.
 PAUSE_S: Final = {"e2e": 9.0}
 DEFAULT_PAUSE_S: Final = 5.5
-PORTS: Final = {"realtime": "8765", "websocket": "8765", "socket": "12345:12346"}
+PORTS: Final = {"realtime": "8765", "realtime-pcmu": "8765", "websocket": "8765", "socket": "12345:12346"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def parse(args: list[str]) -> Options:
     engines = _engines(told, role)
     protocol = told.protocol
     seconds = told.seconds if told.minutes is None else told.minutes * 60
-    chunk_ms = told.chunk_ms or (40 if protocol == "realtime" or role in STAGES else 20)
+    chunk_ms = told.chunk_ms or (40 if protocol.startswith("realtime") or role in STAGES else 20)
     options = Options(
         role=role,
         target=told.target and (told.target if role in STAGES else _address(told.target, protocol)),

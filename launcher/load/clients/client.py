@@ -27,7 +27,7 @@ class Client:
         self._chunks_sent = 0
         self._clock: Clock | None = None
         self._findings = Findings()
-        self._conversation = Conversation(visit, self._findings, made.chunk_ms, flushes=protocol == "realtime")
+        self._conversation = Conversation(visit, self._findings, made.chunk_ms, flushes=protocol.startswith("realtime"))
         self._ends_told = protocol != "socket"
         self._over = False
         self.admitted = False

@@ -1,4 +1,4 @@
-"""The three ways to be connected to a gateway: how each is entered, and what is understood of what comes."""
+"""The ways to be connected to a gateway: how each is entered, and what is understood of what comes."""
 
 import asyncio
 import json
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from launcher.client import BYTES_PER_MS
-from launcher.load.clients.wire import BINARY, WebSocketWire
+from launcher.load.clients.wire import BINARY, TEXT, WebSocketWire, frame
 
-PROTOCOLS: Final = ("realtime", "websocket", "socket")
+PROTOCOLS: Final = ("realtime", "realtime-pcmu", "websocket", "socket")
 
 
 class Ear(Protocol):
@@ -128,11 +128,11 @@ class RealtimeMouth(_WebSocketMouth):
     STARTED: Final = b'{"type":"input_audio_buffer.speech_started"'
     DONE: Final = b'{"type":"response.done"'
     ERROR: Final = b'{"type":"error"'
-    SESSION: Final = b'{"type":"session.created"'
+    SESSION = b'{"type":"session.created"'
     FAILED: Final = b'{"type":"conversation.item.input_audio_transcription.failed"'
     DELTA: Final = b'"delta":"'
     # Four characters of base64 are three bytes; a ms at 24 kHz is 48 bytes.
-    CHARACTERS_PER_MS: Final = 64.0
+    CHARACTERS_PER_MS = 64.0
 
     def heard(self, opcode: int, buffer: bytearray, begin: int, end: int) -> None:
         """Take a message: look at its first bytes."""
@@ -153,6 +153,27 @@ class RealtimeMouth(_WebSocketMouth):
             self.client.turn_failed(bytes(buffer[begin:end]).decode(errors="replace"))
         elif buffer.startswith(self.SESSION, begin):
             self.is_in()
+
+
+class TelephoneMouth(RealtimeMouth):
+    """`/v1/realtime` as telephone gateways speak it: G.711 µ-law at 8 kHz both ways."""
+
+    CREATED: Final = RealtimeMouth.SESSION
+    SESSION = b'{"type":"session.updated"'
+    # Four characters of base64 are three bytes; a ms is 8 bytes.
+    CHARACTERS_PER_MS = 32 / 3
+    UPDATE: Final = frame(
+        TEXT,
+        b'{"type":"session.update","session":{"type":"realtime","audio":'
+        b'{"input":{"format":{"type":"audio/pcmu"}},"output":{"format":{"type":"audio/pcmu"}}}}}',
+    )
+
+    def heard(self, opcode: int, buffer: bytearray, begin: int, end: int) -> None:
+        """Take a message; ask for the format before anything else."""
+        if buffer.startswith(self.CREATED, begin):
+            self.send(self.UPDATE)
+        else:
+            super().heard(opcode, buffer, begin, end)
 
 
 class RawMouth(_WebSocketMouth):
@@ -238,6 +259,7 @@ class SocketMouth(asyncio.Protocol):
 
 MOUTHS: Final[dict[str, Callable[[str, Ear], Mouth]]] = {
     "realtime": RealtimeMouth,
+    "realtime-pcmu": TelephoneMouth,
     "websocket": RawMouth,
     "socket": SocketMouth,
 }

@@ -14,6 +14,10 @@ from launcher.load.schedule import Visit
 from launcher.load.speech import Phrase
 
 REALTIME_RATE: Final = 24_000
+TELEPHONE_RATE: Final = 8_000
+# ITU-T G.711 in 16 bits: what is added before the logarithm, and the largest size that then has one.
+BIAS: Final = 0x84
+CLIP: Final = 32_635
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,13 @@ class Script:
 
 def script(protocol: str, phrases: Sequence[Phrase], chunk_ms: int) -> Script:
     """Return what clients of *protocol* send."""
-    encoders: dict[str, Callable[[bytes], bytes]] = {"realtime": _append, "websocket": _binary, "socket": bytes}
-    encode = encoders[protocol]
-    rate = REALTIME_RATE if protocol == "realtime" else SAMPLE_RATE
+    encoders: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+        "realtime": (REALTIME_RATE, _append),
+        "realtime-pcmu": (TELEPHONE_RATE, lambda pcm: _append(_pcmu(pcm))),
+        "websocket": (SAMPLE_RATE, _binary),
+        "socket": (SAMPLE_RATE, bytes),
+    }
+    rate, encode = encoders[protocol]
     size = chunk_ms * rate // 1000 * 2
     made = []
     for phrase in phrases:
@@ -53,9 +61,18 @@ def script(protocol: str, phrases: Sequence[Phrase], chunk_ms: int) -> Script:
     return Script(made, encode(b"\0" * size), chunk_ms)
 
 
-def _append(pcm: bytes) -> bytes:
-    return frame(TEXT, b'{"type":"input_audio_buffer.append","audio":"' + b64encode(pcm) + b'"}')
+def _append(audio: bytes) -> bytes:
+    return frame(TEXT, b'{"type":"input_audio_buffer.append","audio":"' + b64encode(audio) + b'"}')
 
 
 def _binary(pcm: bytes) -> bytes:
     return frame(BINARY, pcm)
+
+
+def _pcmu(pcm: bytes) -> bytes:
+    """Return s16le samples as G.711 codes: the logarithm of the size in 7 bits, inverted, and the sign."""
+    samples = np.frombuffer(pcm, "<i2").astype(np.int32)
+    size = np.minimum(np.abs(samples), CLIP) + BIAS
+    exponent = np.floor(np.log2(size)).astype(np.int32) - 7
+    code = exponent << 4 | size >> exponent + 3 & 0xF
+    return bytes(np.where(samples < 0, code ^ 0x7F, code ^ 0xFF).astype(np.uint8).tobytes())
