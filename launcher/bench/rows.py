@@ -92,7 +92,7 @@ def crowds(scale: Scale) -> Iterator[Line]:
     counts = (2,) if scale.quick else CROWDS + (FULL if scale.full else ())
     steps = _climb(_options(scale.of(10, 6)), counts, speech.phrases(speech.KINDS[0]))
     good = 0
-    why = "no more were tried; --full tries more"
+    why = f"no more were tried{'' if scale.full else '; --full tries more'}"
     for step in steps:
         wrong = _wrong(step)
         latency = step.times.get("latency")
