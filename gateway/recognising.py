@@ -79,7 +79,8 @@ class Recognising:
             self._tell(ev.TurnFailed(turn_id, "asr: the service is gone", retryable=True))
 
     def cancel(self, turn_id: int, generation: int) -> None:
-        """Stop the recognition of a turn; what was begun before *generation* is stale."""
+        """Stop the recognition of a turn; what was begun before *generation*, or sent again by us, is stale."""
+        generation = max(generation, self._generations.get(turn_id, 0) + 1)
         replica = self._places.asr(turn_id)
         if replica is not None and not replica.gone:
             header = Header(session_id=self._session_id, turn_id=turn_id, generation=generation)
@@ -89,6 +90,7 @@ class Recognising:
     def again(self, command: do.RecogniseAgain, generation: int) -> None:
         """Send a turn to another recogniser, now or when there is one; *generation* is above that of the vad's."""
         turn_id = command.turn_id
+        generation = max(generation, self._generations.get(turn_id, 0) + 1)
         replica = self._places.asr(turn_id)
         if replica is not None:
             self.cancel(turn_id, generation)
@@ -97,7 +99,7 @@ class Recognising:
             del self._pending[turn_id]
             self._give_up(turn_id, f"asr: {self._link.none_for(ev.Role.ASR)}")
             return
-        self._generations[turn_id] = max(generation, self._generations.get(turn_id, 0) + 1)
+        self._generations[turn_id] = generation
         self._pending[turn_id] = command
         self._try(command)
 

@@ -288,6 +288,18 @@ async def test_a_turn_that_two_recognisers_fail_at_fails(here: World) -> None:
     assert here.places() == {"vad-1": ["audio"]}
 
 
+async def test_the_cancel_of_a_turn_that_was_sent_again_means_that_one_too(here: World) -> None:
+    await here.opened()
+    await speaks_a_turn(here)
+    ends_the_turn(here)
+    await here.client.next(do.SpeechStoppedNotice)
+    here.asr.fail(Frame(header=here.header(turn_id=1)), retryable=True)
+    sent = await here.asr.next("speech")
+    here.driver._carry_out([do.CancelTurn(1)])
+    assert (await here.asr.next("cancel")).header.generation > sent.header.generation
+    assert here.places() == {"vad-1": ["audio"]}
+
+
 async def test_a_turn_that_no_recogniser_takes_in_time_fails(here: World) -> None:
     here.driver = here.new_driver(here.client, replace(AT_ONCE, transcript_timeout_ms=1))
     await here.opened()
