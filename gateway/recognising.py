@@ -31,7 +31,7 @@ class Recognising:
         link: BusLink,
         places: Places,
         session_id: str,
-        tell: Callable[[ev.TurnFailed], None],
+        tell: Callable[[ev.TurnFailed | ev.TurnTaken], None],
         newest_turn: Callable[[], int],
     ) -> None:
         self._link = link
@@ -106,9 +106,11 @@ class Recognising:
     def look_again(self) -> None:
         """Send what waits for a recogniser, if there is one now."""
         for command in list(self._pending.values()):
-            self._try(command)
+            if self._try(command):
+                self._tell(ev.TurnTaken(command.turn_id))
 
-    def _try(self, command: do.RecogniseAgain) -> None:
+    def _try(self, command: do.RecogniseAgain) -> bool:
+        """Send a turn if there is a recogniser; return whether there was."""
         turn_id = command.turn_id
         replica = self._places.retake_asr(turn_id, self._failed.get(turn_id), strictly=bool(command.elsewhere))
         if replica is not None:
@@ -119,6 +121,7 @@ class Recognising:
             self._give_up(turn_id, command.elsewhere)
         else:
             self._link.wait(self._session_id)
+        return replica is not None
 
     def _send(self, replica: Replica, command: do.RecogniseAgain) -> None:
         TURNS_AGAIN.inc()

@@ -86,6 +86,13 @@ class Transcript:
     audio_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class TurnTaken:
+    """A recogniser has the turn that waited for one: its time begins now."""
+
+    turn_id: int
+
+
 # -- from the llm and the tts -----------------------------------------------------------------------------------------
 
 
@@ -181,6 +188,7 @@ Event = (
     | GenerationDone
     | SpeechReceived
     | SynthesisDone
+    | TurnTaken
     | TurnFailed
     | ResponseFailed
     | InputLost

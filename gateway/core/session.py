@@ -43,6 +43,7 @@ from gateway.core.events import (
     Tick,
     Transcript,
     TurnFailed,
+    TurnTaken,
 )
 from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS, SAMPLE_RATE, InputAudio, to_ms
 from gateway.core.playout import PlayOut
@@ -126,6 +127,7 @@ class Session:
             GenerationDone: self._generation_done,
             SpeechReceived: self._speech,
             SynthesisDone: self._synthesis_done,
+            TurnTaken: self._turn_taken,
             TurnFailed: self._turn_failed,
             ResponseFailed: self._response_failed,
             InputLost: self._input_lost,
@@ -328,6 +330,10 @@ class Session:
         self._message[event.turn_id] = event.text.strip()
         self._out.append(do.TranscriptNotice(event.turn_id, event.text, reopened=self._revision > 0))
         self._respond_if_complete()
+
+    def _turn_taken(self, event: TurnTaken) -> None:
+        if self._turns.awaits(event.turn_id) and self._transcript_due_ms is not None:
+            self._transcript_due_ms = self._now_ms + self._settings.transcript_timeout_ms
 
     def _turn_failed(self, event: TurnFailed) -> None:
         if not self._turns.expects(event):

@@ -20,7 +20,7 @@ from services.asr.agreement import Agreement, Partial
 from services.asr.assembly import SAMPLE_RATE, Assembly
 from services.asr.engine import Abilities, Engine, Recognised, Request, Stream
 
-# People read about four words a second: more partials would not be noticed (FIELD.md: 300-500 ms are asked for).
+# People read about four words a second: more partials would not be noticed.
 PARTIAL_S: Final = 0.3
 # How long a missing piece of the turn may be on its way. Frames overtake by milliseconds; what is later is lost.
 GAP_S: Final = 1.0

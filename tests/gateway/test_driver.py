@@ -276,6 +276,23 @@ async def test_a_turn_waits_for_its_only_recogniser_to_start_again(here: World) 
     assert await here.llm.next("generation_request")
 
 
+async def test_the_time_in_which_a_recogniser_starts_again_does_not_count(here: World) -> None:
+    await here.opened()
+    await speaks_a_turn(here)
+    ends_the_turn(here)
+    await here.client.next(do.SpeechStoppedNotice)
+    here.asr.announce(instance_id="asr-2", state=pb.LOADING)
+    await until(lambda: here.driver._recognising._pending)
+    due_ms = here.driver._core.next_tick_ms()
+    assert due_ms is not None
+    await asyncio.sleep(0.005)
+    here.asr.announce(instance_id="asr-2")
+    await heard_again(here.asr, 1)
+    later_ms = here.driver._core.next_tick_ms()
+    assert later_ms is not None
+    assert later_ms > due_ms
+
+
 async def test_a_turn_that_two_recognisers_fail_at_fails(here: World) -> None:
     await here.opened()
     await speaks_a_turn(here)

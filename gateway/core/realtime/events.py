@@ -23,6 +23,7 @@ from gateway.core.events import (
     Tick,
     Transcript,
     TurnFailed,
+    TurnTaken,
 )
 from gateway.core.realtime.client_events import ClientEvent
 
@@ -47,6 +48,7 @@ __all__ = [
     "ToolCallDelta",
     "Transcript",
     "TurnFailed",
+    "TurnTaken",
 ]
 
 
@@ -95,6 +97,7 @@ ServiceEvent = (
     | GenerationDone
     | SpeechReceived
     | SynthesisDone
+    | TurnTaken
     | TurnFailed
     | ResponseFailed
     | InputLost

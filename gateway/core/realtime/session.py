@@ -72,6 +72,7 @@ class RealtimeSession:
             ev.SpeechStopped: hearing.speech_stopped,
             ev.PartialTranscript: hearing.texts.partial,
             ev.Transcript: hearing.texts.transcript,
+            ev.TurnTaken: hearing.texts.turn_taken,
             ev.TurnFailed: hearing.texts.turn_failed,
             ev.InputLost: hearing.lost,
             ev.InputFound: lambda _event: hearing.found(),

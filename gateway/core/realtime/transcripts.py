@@ -65,6 +65,12 @@ class Transcripts:
             segment.turns[event.turn_id] = event.text
             self.finish_if_known(segment)
 
+    def turn_taken(self, event: ev.TurnTaken) -> None:
+        """Give a recogniser that a turn has waited for all of its time."""
+        segment = self.of_turn.get(event.turn_id)
+        if segment is not None and segment.due_ms is not None:
+            segment.due_ms = self._scene.now_ms + self._scene.settings.transcript_timeout_ms
+
     def turn_failed(self, event: ev.TurnFailed) -> None:
         """Have another recogniser try the turn, or note that it will have no text."""
         if not self.turns.expects(event):

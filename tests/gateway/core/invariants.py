@@ -1,4 +1,4 @@
-"""What must hold of the commands of any session, checked one by one as they come (DESIGN.md, section 3)."""
+"""What must hold of the commands of any session, checked one by one as they come."""
 
 from enum import Enum
 from itertools import pairwise

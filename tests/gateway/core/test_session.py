@@ -616,6 +616,17 @@ def test_a_turn_is_tried_twice_and_no_more_but_refusals_do_not_count() -> None:
     assert kinds(story.tell(failed)) == [do.TurnFailedNotice]
 
 
+def test_a_turn_that_waited_for_a_recogniser_has_all_of_its_time_from_then_on() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    story.stops_speaking(1)
+    story.tell(ev.TurnFailed(1, "asr: gone", retryable=True))
+    story.wait(SETTINGS.transcript_timeout_ms - 1)
+    story.tell(ev.TurnTaken(1))
+    assert story.wait(SETTINGS.transcript_timeout_ms - 1) == []
+    assert story.wait(1)
+
+
 def test_the_audio_of_turns_is_kept_only_until_they_have_their_text() -> None:
     story = Story()
     story.says(1, "hello")

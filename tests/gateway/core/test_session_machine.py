@@ -1,4 +1,4 @@
-"""Tries to break the invariants of DESIGN.md, section 3, with frames that come late, twice, in any order or never.
+"""Tries to break the invariants of a conversation with frames that come late, twice, in any order or never.
 
 The world of this machine is a pool of frames that services have sent. Any of them may be delivered next, some stay for
 a second delivery, some are dropped; meanwhile the client speaks, reads or does not, time passes, and services are lost.

@@ -1,4 +1,4 @@
-"""What must hold of the commands of any Realtime session, checked one by one as they come (REALTIME.md, 3.7)."""
+"""What must hold of the commands of any Realtime session, checked one by one as they come."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Every client event of REALTIME.md, 2.1: what it answers, and how it is refused."""
+"""Every client event of the Realtime protocol: what it answers, and how it is refused."""
 
 import pytest
 

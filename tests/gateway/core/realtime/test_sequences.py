@@ -1,4 +1,4 @@
-"""The sequences of REALTIME.md, chapter 5, step by step: the exact order of what the client is told."""
+"""The sequences of the Realtime protocol, step by step: the exact order of what the client is told."""
 
 from dataclasses import replace
 
