@@ -110,10 +110,11 @@ class Report:
             f"{counts.get('turns', 0)} turns, {counts.get('answered', 0)} answered, "
             f"{counts.get('barge_ins', 0)} interruptions"
         )
-        yield from (f"  not answered: {count} x {reason}" for reason, count in self.errors.items())
+        yield from (f"  went wrong {count}x: {reason}" for reason, count in self.errors.items())
         yield "  replaced: " + (", ".join(f"{what} {count}x" for what, count in self.replaced.items()) or "nobody")
         yield "  left: " + ", ".join(f"{count} {what}" for what, count in self.left.items())
-        yield f"  as at the start {self.settled_s:.0f} s after the last goodbye" if not self.wrong else ""
+        if not self.wrong:
+            yield f"  as at the start {self.settled_s:.0f} s after the last goodbye"
         yield f"  {'process':10}{'tasks':>12}{'descriptors':>14}{'MB':>10}{'MB/minute':>12}{'grown, noise MB':>18}"
         for name, process in self.processes.items():
             held = f"{process.start.tasks} -> {process.end.tasks}"
