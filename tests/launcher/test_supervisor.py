@@ -126,6 +126,22 @@ async def test_a_part_that_was_asked_to_end_stays_down() -> None:
     assert not any("again" in line for line in watched.said)
 
 
+async def test_a_part_that_is_added_is_kept_running_like_the_others() -> None:
+    watched = Watched(fake_part("vad", "ready"))
+
+    async def work() -> int:
+        watched.supervisor.add(fake_part("vad", "ready", name="vad-2"))
+        await watched.until(lambda: any(line.startswith("vad-2    ready ") for line in watched.said))
+        os.kill(watched.supervisor.pids()["vad-2"], signal.SIGKILL)
+        await watched.until(lambda: any(line.startswith("vad-2    ready again") for line in watched.said))
+        return 0
+
+    await watched.supervisor.run(work)
+    assert watched.supervisor.pids() == {}
+    with pytest.raises(RuntimeError, match="does not run"):
+        watched.supervisor.add(fake_part("vad", "ready", name="vad-3"))
+
+
 async def test_the_gateway_keeps_its_address_and_services_know_it() -> None:
     watched = Watched(fake_part("vad", "ready"), fake_part("gateway", "ready"))
 
