@@ -338,7 +338,7 @@ async def test_a_hub_out_of_reach_is_told(settings: Settings, tmp_path: Path, mo
 
 async def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "find_spec", lambda _: None)
-    with pytest.raises(ConfigurationError, match="pip install -r services/asr/requirements/faster-whisper.txt"):
+    with pytest.raises(ConfigurationError, match=r"pip install -r services/asr/requirements/faster-whisper\.txt"):
         await Engine(Settings()).load()
 
 
