@@ -13,7 +13,7 @@ from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.core import events as ev
 from gateway.core.input import BLOCK_BYTES
-from gateway.core.session import EARLY_TURNS
+from gateway.core.turn import EARLY_TURNS
 from gateway.metrics import TURNS_AGAIN
 from gateway.places import Places
 from gateway.registry import Replica

@@ -54,8 +54,6 @@ from gateway.core.watch import Watch
 
 # How far the tts may run ahead of what was handed to the client. Bounds the memory of an answer to 160 kB at 16 kHz.
 AHEAD_MS: Final = 5000
-# Turns whose end may be known before their start is. One is usual; a vad that is far behind may leave more.
-EARLY_TURNS: Final = 4
 # A client that has not taken audio for so long does not read at all.
 NOT_READING_MS: Final = 20_000
 # An answer that two services failed at is not asked for a third time. A refusal is no failure: nothing was done.
@@ -102,7 +100,6 @@ class Session:
         self._generation = 0
         self._closed = False
         self._message: dict[int, str] = {}  # the texts of the turns that make up the user's message
-        self._early: dict[int, Transcript | TurnFailed] = {}  # at most EARLY_TURNS, more are dropped
         self._carried = ""  # what an earlier turn said, when this message continues it
         self._revision = 0
         self._stopped_at_sample: int | None = None
@@ -276,15 +273,9 @@ class Session:
         self._message[event.turn_id] = ""
         self._utterances.begin(event.turn_id, event.at_sample)
         self._expect_transcripts()
-        early = self._early.pop(event.turn_id, None)
-        self._early = {turn_id: end for turn_id, end in self._early.items() if turn_id > event.turn_id}
+        early = self._turns.kept(event.turn_id)
         if early is not None:
             self._receivers[type(early)](early)
-
-    def _keep_early(self, event: Transcript | TurnFailed) -> None:
-        """Keep the end of a turn whose start is on its way: the frames of the vad and the asr come on two sockets."""
-        if event.turn_id > self._turns.newest and len(self._early) < EARLY_TURNS:
-            self._early.setdefault(event.turn_id, event)
 
     def _continues(self, event: SpeechStarted) -> bool:
         """Tell whether the speaker goes on with a message that has not been answered yet."""
@@ -323,7 +314,7 @@ class Session:
 
     def _transcript(self, event: Transcript) -> None:
         if not self._turns.expects(event):
-            self._keep_early(event)
+            self._turns.keep(event)
             return
         self._turns.receive(event)
         self._utterances.end(event.turn_id)
@@ -337,7 +328,7 @@ class Session:
 
     def _turn_failed(self, event: TurnFailed) -> None:
         if not self._turns.expects(event):
-            self._keep_early(event)
+            self._turns.keep(event)
             return
         if event.retryable and self._recognise_again(event.turn_id, refused=event.refused):
             return

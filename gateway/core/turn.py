@@ -14,11 +14,15 @@ awaited are dropped by whoever asks `expects` first; an event that the table for
 """
 
 from enum import Enum
+from typing import Final
 
 from gateway.core.errors import IllegalTransitionError
 from gateway.core.events import InputLost, SpeechStarted, SpeechStopped, Transcript, TurnFailed
 
 TurnEvent = SpeechStarted | SpeechStopped | Transcript | TurnFailed | InputLost
+
+# Turns whose end may be known before their start is. One is usual; a vad that is far behind may leave more.
+EARLY_TURNS: Final = 4
 
 
 class TurnState(Enum):
@@ -57,6 +61,7 @@ class Turns:
         self.state = TurnState.LISTENING
         self.newest = 0
         self._awaited: set[int] = set()
+        self._early: dict[int, Transcript | TurnFailed] = {}  # at most EARLY_TURNS, more are dropped
 
     @property
     def awaiting(self) -> bool:
@@ -83,6 +88,17 @@ class Turns:
                 return event.turn_id in self._awaited
             case InputLost():
                 return True
+
+    def keep(self, event: Transcript | TurnFailed) -> None:
+        """Keep the end of a turn whose start is on its way: the frames of the vad and the asr come on two sockets."""
+        if event.turn_id > self.newest and len(self._early) < EARLY_TURNS:
+            self._early.setdefault(event.turn_id, event)
+
+    def kept(self, turn_id: int) -> Transcript | TurnFailed | None:
+        """Return what was kept for a turn that has begun now, if anything was."""
+        early = self._early.pop(turn_id, None)
+        self._early = {later: end for later, end in self._early.items() if later > turn_id}
+        return early
 
     def receive(self, event: TurnEvent) -> None:
         """Apply *event*.

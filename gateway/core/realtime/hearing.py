@@ -245,6 +245,7 @@ class Hearing:
         self._used(event.decided_at_sample)
         self._watch.turn_ended()
         self._turns.receive(event)
+        early = self._turns.kept(event.turn_id)
         segment = self._segment_of(event)
         if segment is None:
             self._texts.drop(event.turn_id)
@@ -252,6 +253,11 @@ class Hearing:
         self._newest_used = event.turn_id
         self._utterances.begin(event.turn_id, event.at_sample)
         self._texts.begin(event.turn_id, segment)
+        match early:
+            case ev.Transcript():
+                self._texts.transcript(early)
+            case ev.TurnFailed():
+                self._texts.turn_failed(early)
 
     def _segment_of(self, event: ev.SpeechStarted) -> Segment | None:
         for segment in self._texts.closing[:]:

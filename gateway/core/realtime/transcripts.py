@@ -57,6 +57,7 @@ class Transcripts:
     def transcript(self, event: ev.Transcript) -> None:
         """Note a turn's text."""
         if not self.turns.expects(event):
+            self.turns.keep(event)
             return
         self.turns.receive(event)
         self._utterances.end(event.turn_id)
@@ -74,6 +75,7 @@ class Transcripts:
     def turn_failed(self, event: ev.TurnFailed) -> None:
         """Have another recogniser try the turn, or note that it will have no text."""
         if not self.turns.expects(event):
+            self.turns.keep(event)
             return
         segment = self.of_turn.get(event.turn_id)
         if segment is not None and event.retryable:

@@ -6,8 +6,8 @@ from gateway.core import commands as do
 from gateway.core import events as ev
 from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
-from gateway.core.session import AHEAD_MS, EARLY_TURNS, NOT_READING_MS, SessionSettings
-from gateway.core.turn import TurnState
+from gateway.core.session import AHEAD_MS, NOT_READING_MS, SessionSettings
+from gateway.core.turn import EARLY_TURNS, TurnState
 from tests.gateway.core.stories import CHUNK_MS, Story, kinds, of, one
 
 SETTINGS = SessionSettings()
@@ -254,9 +254,9 @@ def test_ends_of_turns_that_never_begin_are_not_kept_for_ever() -> None:
     story = Story()
     for turn_id in range(2, 100):
         story.tell(ev.Transcript(turn_id, "hello", 500))
-    assert len(story.session._early) == EARLY_TURNS
+    assert len(story.session._turns._early) == EARLY_TURNS
     story.starts_speaking(50)
-    assert story.session._early == {}
+    assert story.session._turns._early == {}
 
 
 def test_a_lost_stop_is_made_up_for_when_the_next_turn_begins() -> None:

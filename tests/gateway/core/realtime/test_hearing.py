@@ -112,6 +112,17 @@ def test_a_transcript_that_nobody_else_can_make_is_given_up() -> None:
     assert told(commands) == ["TranscriptionFailed", "ResponseDone"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_the_recogniser_says_of_a_turn_before_the_vad_has_said_that_it_began_counts(fails: bool) -> None:
+    story = Story(TRANSCRIBED)
+    early = ev.TurnFailed(1, "asr: broken") if fails else ev.Transcript(1, "hello", 500)
+    assert story.tell(early) == []
+    assert told(story.starts_speaking(1)) == ["SpeechStarted"]
+    commands = story.stops_speaking(1)
+    assert ("TranscriptionFailed" if fails else "TranscriptionCompleted") in told(commands)
+    assert fails or story.context() == ["user: hello"]
+
+
 # -- a recogniser that fails ------------------------------------------------------------------------------------------
 
 GONE = ev.TurnFailed(1, "asr: gone", retryable=True)
