@@ -202,6 +202,11 @@ class Driver:
         self._log.info("session opened")
         self._carry_out(self._core.start())
 
+    @property
+    def wants_audio(self) -> bool:
+        """Whether there is room for more of the client's audio."""
+        return self._core.wants_audio
+
     async def wait_for_room(self) -> None:
         """Wait while the vad is too far behind for more of the client's audio."""
         while not self._core.wants_audio and not self._closed:

@@ -81,12 +81,16 @@ class RawDriver(Driver):
                 role, Wish(engine, language if role in SPOKEN else "", voice if role is ev.Role.TTS else "")
             )
 
-    async def feed(self, pcm: bytes) -> None:
-        """Take audio of the client (16 kHz mono s16le, whole samples); wait while the vad is too far behind."""
+    def hear(self, pcm: bytes) -> None:
+        """Take audio of the client (16 kHz mono s16le, whole samples, `BLOCK_BYTES` at most) while it is wanted."""
         self._received_us = time.time_ns() // 1000
+        self._receive(ev.AudioReceived(pcm))
+
+    async def feed(self, pcm: bytes) -> None:
+        """Take audio of the client, as much as it is; wait while the vad is too far behind."""
         for start in range(0, len(pcm), BLOCK_BYTES):
             await self.wait_for_room()
-            self._receive(ev.AudioReceived(pcm[start : start + BLOCK_BYTES]))
+            self.hear(pcm[start : start + BLOCK_BYTES])
 
     async def finish(self) -> None:
         """Wait until everything that the client said is answered: it will say no more, but it listens."""

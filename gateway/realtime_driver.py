@@ -76,15 +76,19 @@ class RealtimeDriver(Driver):
         """The session's settings as they are now."""
         return self._session.config
 
+    def hear(self, event: AppendAudio) -> None:
+        """Take audio of the client, `BLOCK_BYTES` at most, while it is wanted."""
+        self._received_us = time.time_ns() // 1000
+        self._receive(event)
+
     async def receive(self, event: ClientEvent) -> None:
         """Take an event of the client; one with audio waits while the vad is too far behind."""
         if not isinstance(event, AppendAudio):
             self._receive(event)
             return
-        self._received_us = time.time_ns() // 1000
         if len(event.pcm) <= BLOCK_BYTES:
             await self.wait_for_room()
-            self._receive(event)
+            self.hear(event)
             return
         # Minutes in one event are heard like 20 ms appends: a block at a time, the client's own bytes in proportion.
         cuts = range(0, len(event.pcm), BLOCK_BYTES)
@@ -92,7 +96,7 @@ class RealtimeDriver(Driver):
         for number, start in enumerate(cuts):
             await self.wait_for_room()
             begin, end = (len(event.raw) * cut // len(cuts) // width * width for cut in (number, number + 1))
-            self._receive(AppendAudio(event.pcm[start : start + BLOCK_BYTES], event.raw[begin:end], event.event_id))
+            self.hear(AppendAudio(event.pcm[start : start + BLOCK_BYTES], event.raw[begin:end], event.event_id))
 
     def _commands(self) -> Commands:
         return {

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from gateway.bus_link import BusLink
 from gateway.core.events import Role
-from gateway.core.realtime.client_events import ClientEvent, SessionExpired
+from gateway.core.realtime.client_events import AppendAudio, ClientEvent, SessionExpired
 from gateway.core.realtime.config import (
     ResponseConfig,
     SessionConfig,
@@ -25,6 +25,7 @@ from gateway.core.realtime.notices import AudioDelta, Notice, Rejected, Response
 from gateway.core.response import Status
 from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission
+from gateway.listeners.protocol import LINGER_S, take_at_once
 from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
 from gateway.listeners.realtime_outlet import RealtimeOutlet
@@ -49,8 +50,6 @@ TRY_AGAIN_LATER: Final = 1013
 FATAL_ERROR: Final = 3000
 MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5
 
-# What is left to write when a connection is closed has so long.
-LINGER_S: Final = 5.0
 # A client may save up so many seconds of `max_events_per_s`: the replay of a long history at the start.
 BURST_S: Final = 2.0
 DEFAULT_MODEL: Final = "speech-to-speech"
@@ -69,8 +68,17 @@ class Session(Protocol):
         """The settings in force."""
         ...
 
+    @property
+    def wants_audio(self) -> bool:
+        """Whether there is room for audio."""
+        ...
+
     def open(self, max_sessions: int) -> None:
         """Take the session's places."""
+        ...
+
+    def hear(self, event: AppendAudio) -> None:
+        """Take a little audio, while there is room."""
         ...
 
     async def receive(self, event: ClientEvent) -> None:
@@ -140,10 +148,20 @@ class Allowance:
     _saved: float = 0.0
     _at_s: float = float("-inf")
 
+    def covers(self, now_s: float) -> bool:
+        """Tell whether one event more need not wait."""
+        self._saved = min(self._saved + (now_s - self._at_s) * self.per_s, self.per_s * BURST_S)
+        self._at_s = now_s
+        return self._saved >= 1
+
+    def count(self) -> None:
+        """Count one event."""
+        self._saved -= 1
+
     def take(self, now_s: float) -> float:
         """Count one event; return how many seconds it has to wait."""
-        self._saved = min(self._saved + (now_s - self._at_s) * self.per_s, self.per_s * BURST_S) - 1
-        self._at_s = now_s
+        self.covers(now_s)
+        self.count()
         return max(0.0, -self._saved / self.per_s)
 
 
@@ -221,13 +239,14 @@ class RealtimeListener:
         self._clients.add(client)
         client.open(driver.config)
         writing = asyncio.ensure_future(client.outlet.run())
-        allowance = Allowance(self._settings.max_events_per_s)
+        ear = _Ear(websocket, client, codec, driver, Allowance(self._settings.max_events_per_s))
+        take_at_once(websocket, ear.take)
         tasks = [
             writing,
             *(
                 asyncio.ensure_future(work)
                 for work in (
-                    _hear(websocket, client, codec, driver, allowance),
+                    ear.run(),
                     _expire(client, driver, minutes),
                     client.gone.wait(),
                 )
@@ -269,29 +288,60 @@ def _starting_config(rules: Rules, query: Mapping[str, str]) -> SessionConfig:
     return replace(rules.defaults, type="transcription", transcription=rules.transcription)
 
 
-async def _hear(
-    websocket: WebSocket, client: RealtimeClient, codec: Codec, driver: Session, allowance: Allowance
-) -> None:
-    """Give the session what the client sends, until the client closes."""
-    loop = asyncio.get_running_loop()
-    while True:
+class _Ear:
+    """Gives a session what its client sends: short audio at once where it can be, all else one event after the other.
+
+    What comes faster than the client's allowance waits, and so does audio that the session has no room for.
+    """
+
+    def __init__(
+        self, websocket: WebSocket, client: RealtimeClient, codec: Codec, driver: Session, allowance: Allowance
+    ) -> None:
+        self._websocket = websocket
+        self._client = client
+        self._codec = codec
+        self._driver = driver
+        self._allowance = allowance
+        self._loop = asyncio.get_running_loop()
+        self._busy = False
+
+    def take(self, message: bytes, is_text: bool) -> bool:
+        """Use *message* at once, if it is a little audio and need not wait."""
+        driver = self._driver
+        if not is_text or self._busy or not driver.wants_audio or not self._allowance.covers(self._loop.time()):
+            return False
+        event = self._codec.append(message, driver.config)
+        if event is None:
+            return False
+        self._allowance.count()
+        driver.hear(event)
+        return True
+
+    async def run(self) -> None:
+        """Give the session what the client sends, until the client closes."""
+        while True:
+            self._busy = False
+            try:
+                message: Any = await self._websocket.receive()
+            except (WebSocketDisconnect, RuntimeError):
+                return
+            self._busy = True
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            wait_s = self._allowance.take(self._loop.time())
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            await self._give(message["bytes"] if text is None else text)
+
+    async def _give(self, text: str | bytes) -> None:
         try:
-            message: Any = await websocket.receive()
-        except (WebSocketDisconnect, RuntimeError):
-            return
-        if message["type"] == "websocket.disconnect":
-            return
-        text = message.get("text")
-        wait_s = allowance.take(loop.time())
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        try:
-            for number, event in enumerate(codec.read(message["bytes"] if text is None else text, driver.config)):
+            for number, event in enumerate(self._codec.read(text, self._driver.config)):
                 if number:
                     await asyncio.sleep(0)  # minutes of audio in one event: others are served meanwhile
-                await driver.receive(event)
+                await self._driver.receive(event)
         except EventError as error:
-            client.notify(error.notice())
+            self._client.notify(error.notice())
 
 
 async def _expire(client: RealtimeClient, driver: Session, minutes: float) -> None:

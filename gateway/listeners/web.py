@@ -16,15 +16,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
+from gateway.core.input import BLOCK_BYTES
 from gateway.errors import RefusedError, UnknownNameError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
 from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
+from gateway.listeners.protocol import LINGER_S, WebSocketProtocol, take_at_once
 from gateway.listeners.raw import STOPPING, end_all, open_session
 from gateway.listeners.realtime import RealtimeListener
 from gateway.listeners.writing import write
@@ -46,8 +47,6 @@ MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5
 # Pings find clients that vanished without a word. A blocked client (a debugger, a sleeping laptop) gets a minute.
 PING_INTERVAL_S: Final = 20.0
 PING_TIMEOUT_S: Final = 60.0
-# What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
-LINGER_S: Final = 5.0
 
 
 class WebSocketClient:
@@ -140,7 +139,7 @@ class WebListener:
             http=Door,
             h11_max_incomplete_event_size=HEADER_BYTES,
             limit_concurrency=self._settings.max_sessions + SPARE,
-            ws=_Protocol,
+            ws=WebSocketProtocol,
             ws_max_size=self._settings.max_message_bytes,
             ws_ping_interval=PING_INTERVAL_S,
             ws_ping_timeout=PING_TIMEOUT_S,
@@ -205,10 +204,9 @@ class WebListener:
             return
         self._clients.add(client)
         client.event(raw_events.session_event(driver.session_id))
-        tasks = [
-            asyncio.ensure_future(work)
-            for work in (_hear(websocket, client, driver), client.outlet.run(), client.gone.wait())
-        ]
+        ear = _Ear(websocket, client, driver)
+        take_at_once(websocket, ear.take)
+        tasks = [asyncio.ensure_future(work) for work in (ear.run(), client.outlet.run(), client.gone.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -230,21 +228,42 @@ def closing(reason: str) -> str:
     return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
-async def _hear(websocket: WebSocket, client: WebSocketClient, driver: RawDriver) -> None:
-    """Feed the session until the client closes."""
-    aligner = SampleAligner()
-    with suppress(WebSocketDisconnect):
-        while True:
-            message = await websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            data = message.get("bytes")
-            if data is None:
-                client.event(raw_events.error_event("text is not understood here; send 16 kHz mono s16le as binary"))
-                continue
-            pcm = aligner.push(data)
-            if pcm:
-                await driver.feed(pcm)
+class _Ear:
+    """Feeds a session what its client says: at once where it can, else one message after the other."""
+
+    def __init__(self, websocket: WebSocket, client: WebSocketClient, driver: RawDriver) -> None:
+        self._websocket = websocket
+        self._client = client
+        self._driver = driver
+        self._aligner = SampleAligner()
+        self._busy = False
+
+    def take(self, message: bytes, is_text: bool) -> bool:
+        """Use *message* at once, if it is audio and there is room for it."""
+        if is_text or self._busy or not self._driver.wants_audio or not 0 < len(message) <= BLOCK_BYTES:
+            return False
+        pcm = self._aligner.push(message)
+        if pcm:
+            self._driver.hear(pcm)
+        return True
+
+    async def run(self) -> None:
+        """Feed the session until the client closes."""
+        with suppress(WebSocketDisconnect):
+            while True:
+                self._busy = False
+                message = await self._websocket.receive()
+                self._busy = True
+                if message["type"] == "websocket.disconnect":
+                    return
+                data = message.get("bytes")
+                if data is None:
+                    told = "text is not understood here; send 16 kHz mono s16le as binary"
+                    self._client.event(raw_events.error_event(told))
+                    continue
+                pcm = self._aligner.push(data)
+                if pcm:
+                    await self._driver.feed(pcm)
 
 
 async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
@@ -253,13 +272,6 @@ async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
     with suppress(RuntimeError, OSError):  # closed by the other side meanwhile, or nothing more can be written
         async with asyncio.timeout(LINGER_S):
             await websocket.close(client.gone_code, closing(client.gone_reason))
-
-
-class _Protocol(WebSocketsSansIOProtocol):
-    async def run_asgi(self) -> None:
-        """Serve one connection. A client that does not read would keep it for ever."""
-        await super().run_asgi()
-        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 class _Server(uvicorn.Server):

@@ -22,6 +22,11 @@ class AudioFormat:
         """Size of one sample on the wire."""
         return 2 if self.encoding == "pcm" else 1
 
+    @property
+    def bytes_per_s(self) -> int:
+        """Size of a second on the wire."""
+        return self.rate * self.bytes_per_sample
+
     def ms(self, size: int) -> float:
         """Return how long *size* bytes sound."""
         return size * 1000 / (self.rate * self.bytes_per_sample)

@@ -4,15 +4,16 @@ An event is answered for whole: it becomes what the core understands, or EventEr
 Keys of an event that are not known are ignored; unknown keys inside sessions, responses and items are errors.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Literal
 
 import msgspec
 
+from gateway.core.input import BLOCK_BYTES, BYTES_PER_MS
 from gateway.core.realtime import client_events as ask
 from gateway.core.realtime.config import AudioFormat, SessionConfig
-from gateway.protocols.realtime.audio import InputAudio
+from gateway.protocols.realtime.audio import HALF_MS, InputAudio
 from gateway.protocols.realtime.checks import (
     MAX_AUDIO_BYTES,
     Object,
@@ -35,6 +36,8 @@ MAX_EVENT_ID: Final = 512
 APPEND: Final = "input_audio_buffer.append"
 # Longer audio comes in pieces, so that others are served between them.
 PIECE_MS: Final = 1000
+# What is heard in one go.
+SHORT_MS: Final = BLOCK_BYTES // BYTES_PER_MS - HALF_MS
 
 
 class _Append(msgspec.Struct, gc=False):
@@ -87,24 +90,34 @@ class ClientEvents:
             raise too_long("event_id", MAX_EVENT_ID, len(append.event_id))
         return self._audio(append.audio, append.event_id, config)
 
+    def append(self, frame: bytes, config: SessionConfig) -> ask.AppendAudio | None:
+        """Return the audio of *frame*; None if it is no append, not a good one, or one of more than `SHORT_MS`."""
+        try:
+            append = _APPEND.decode(frame)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        audio, form, event_id = append.audio, config.input_format, append.event_id
+        short = 0 < len(audio) <= form.bytes_per_s * SHORT_MS // 1000
+        if not short or len(audio) % form.bytes_per_sample or (event_id is not None and len(event_id) > MAX_EVENT_ID):
+            return None
+        return self._appended(audio, event_id, form)
+
     # -- audio --------------------------------------------------------------------------------------------------------
 
     def _audio(self, audio: bytes, event_id: str | None, config: SessionConfig) -> Iterable[ask.ClientEvent]:
         form = config.input_format
         if not audio or len(audio) % form.bytes_per_sample or len(audio) > MAX_AUDIO_BYTES:
             raise _named(_audio_error(audio, form), event_id)
+        piece = form.bytes_per_s * PIECE_MS // 1000
+        if len(audio) <= piece:
+            return (self._appended(audio, event_id, form),)
+        return (self._appended(audio[start : start + piece], event_id, form) for start in range(0, len(audio), piece))
+
+    def _appended(self, audio: bytes, event_id: str | None, form: AudioFormat) -> ask.AppendAudio:
         self._untouched = False
         if form is not self._input.form and form != self._input.form:
             self._input = InputAudio(form)
-        piece = form.rate * form.bytes_per_sample * PIECE_MS // 1000
-        if len(audio) <= piece:
-            return (ask.AppendAudio(self._input.push(audio), audio, event_id),)
-        return self._pieces(audio, piece, event_id)
-
-    def _pieces(self, audio: bytes, piece: int, event_id: str | None) -> Iterator[ask.ClientEvent]:
-        for start in range(0, len(audio), piece):
-            raw = audio[start : start + piece]
-            yield ask.AppendAudio(self._input.push(raw), raw, event_id)
+        return ask.AppendAudio(self._input.push(audio), audio, event_id)
 
     # -- everything else ----------------------------------------------------------------------------------------------
 

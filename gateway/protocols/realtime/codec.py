@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.core.realtime.client_events import ClientEvent
+from gateway.core.realtime.client_events import AppendAudio, ClientEvent
 from gateway.core.realtime.config import SessionConfig
 from gateway.core.realtime.notices import Notice
 from gateway.protocols.realtime.client_events import ClientEvents
@@ -30,6 +30,10 @@ class Codec:
             EventError: the frame has no effect; the client is told.
         """
         return self._reads.read(frame, config)
+
+    def append(self, frame: bytes, config: SessionConfig) -> AppendAudio | None:
+        """Return the audio of *frame*; None if it is no plain append of a little audio: then `read` understands it."""
+        return self._reads.append(frame, config)
 
     def write(self, notice: Notice) -> list[str]:
         """Return the frames of *notice*: usually one, none if the dialect does not have it."""
