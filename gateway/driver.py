@@ -6,6 +6,7 @@ here; `raw_driver` and `realtime_driver` add how each asks for an answer and han
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -63,6 +64,11 @@ class Core(Protocol):
     @property
     def wants_audio(self) -> bool:
         """Whether more of the client's audio should be read."""
+        ...
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the vad may have used all audio: it need not acknowledge the last of it."""
         ...
 
     @property
@@ -501,6 +507,16 @@ class Driver:
             if self._leaving:
                 self._connection.leave()
         self._set_timer()
+
+    def _take_audio(self, event: Any) -> None:
+        """Take audio, as often as nothing else comes: all that can fall due by it is the vad's word that it is used."""
+        if self._closed:
+            return
+        self._received_us = time.time_ns() // 1000
+        core = self._core
+        self._carry_out(core.receive(event, self._now_ms()))
+        if not core.caught_up:
+            self._set_timer()
 
     def _carry_out(self, commands: list[Any]) -> None:
         for command in commands:

@@ -1,7 +1,6 @@
 """The session of a raw client (TCP or WebSocket): audio in, paced audio out."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -83,8 +82,7 @@ class RawDriver(Driver):
 
     def hear(self, pcm: bytes) -> None:
         """Take audio of the client (16 kHz mono s16le, whole samples, `BLOCK_BYTES` at most) while it is wanted."""
-        self._received_us = time.time_ns() // 1000
-        self._receive(ev.AudioReceived(pcm))
+        self._take_audio(ev.AudioReceived(pcm))
 
     async def feed(self, pcm: bytes) -> None:
         """Take audio of the client, as much as it is; wait while the vad is too far behind."""

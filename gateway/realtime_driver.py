@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 import uuid
 from typing import Any, Final
 
@@ -78,8 +77,7 @@ class RealtimeDriver(Driver):
 
     def hear(self, event: AppendAudio) -> None:
         """Take audio of the client, `BLOCK_BYTES` at most, while it is wanted."""
-        self._received_us = time.time_ns() // 1000
-        self._receive(event)
+        self._take_audio(event)
 
     async def receive(self, event: ClientEvent) -> None:
         """Take an event of the client; one with audio waits while the vad is too far behind."""

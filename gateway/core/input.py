@@ -1,7 +1,6 @@
 """The session's audio clock, what the vad has not used yet, and what may have to be sent again."""
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 SAMPLE_RATE: Final = 16_000
@@ -35,7 +34,7 @@ class InputAudio:
     """
 
     def __init__(self) -> None:
-        self._partial = bytearray()
+        self._partial = b""  # less than a window
         self._sent = 0  # bytes since the session began
         self._consumed = 0
         self._blocks: deque[tuple[int, bytes]] = deque()
@@ -60,30 +59,26 @@ class InputAudio:
     @property
     def caught_up(self) -> bool:
         """Whether the vad may have used everything: it need not acknowledge the last of it."""
-        return self.in_flight_ms < UNTOLD_MS
+        return self._sent - self._consumed < UNTOLD_MS * BYTES_PER_MS
 
     @property
     def full(self) -> bool:
         """Whether the vad is so far behind that no more should be read."""
-        return self.in_flight_ms >= IN_FLIGHT_MS
+        return self._sent - self._consumed >= IN_FLIGHT_MS * BYTES_PER_MS
 
-    def push(self, pcm: bytes) -> Iterator[tuple[int, bytes]]:
-        """Append *pcm* (s16le, whole samples); yield (position, block) for every full window that results."""
-        self._partial += pcm
-        whole = len(self._partial) // WINDOW_BYTES * WINDOW_BYTES
-        if not whole:
-            return
-        ready = bytes(self._partial[:whole])
-        del self._partial[:whole]
-        for start in range(0, whole, BLOCK_BYTES):
-            yield self._block(ready[start : start + BLOCK_BYTES])
+    def push(self, pcm: bytes) -> list[tuple[int, bytes]]:
+        """Append *pcm* (s16le, whole samples); return (position, block) of the full windows that result."""
+        if self._partial:
+            pcm = self._partial + pcm
+        whole = len(pcm) // WINDOW_BYTES * WINDOW_BYTES
+        self._partial = pcm[whole:]
+        return [self._block(pcm[start : min(start + BLOCK_BYTES, whole)]) for start in range(0, whole, BLOCK_BYTES)]
 
     def flush(self) -> list[tuple[int, bytes]]:
         """Return what is short of a window as a block, if there is any: something means this very position."""
         if not self._partial:
             return []
-        block = bytes(self._partial)
-        self._partial.clear()
+        block, self._partial = self._partial, b""
         return [self._block(block)]
 
     def _block(self, block: bytes) -> tuple[int, bytes]:
@@ -123,7 +118,7 @@ class InputAudio:
     def forget(self) -> None:
         """Keep nothing any more: the session is over."""
         self._blocks.clear()
-        self._partial.clear()
+        self._partial = b""
 
     def _cut(self, start: int, end: int) -> list[tuple[int, bytes]]:
         """Return the blocks between two positions in bytes, cut to them."""

@@ -170,6 +170,11 @@ class Session:
         return self._response
 
     @property
+    def caught_up(self) -> bool:
+        """Whether the vad may have used all audio: it need not acknowledge the last of it."""
+        return self._input.caught_up
+
+    @property
     def idle(self) -> bool:
         """Whether everything that was said is answered and nothing is under way."""
         return self._turns.state is TurnState.LISTENING and self._response is None and self._input.caught_up
@@ -218,7 +223,8 @@ class Session:
         self._send_audio(pcm)
 
     def _send_audio(self, pcm: bytes) -> None:
-        self._out.extend(do.SendAudio(block, position) for position, block in self._input.push(pcm))
+        for position, block in self._input.push(pcm):
+            self._out.append(do.SendAudio(block, position))
         self._expect_use()
 
     def _expect_use(self) -> None:

@@ -34,6 +34,8 @@ STARVED_EXTRA_MS: Final = 200
 SILENT_BYTE: Final = {"pcm": b"\0", "pcmu": b"\xff", "pcma": b"\xd5"}
 # Audio kept beyond the prefix padding while nobody speaks: what the vad may still be busy with.
 UNJUDGED_MS: Final = IN_FLIGHT_MS + 1000
+# It is forgotten by so much at a time.
+FORGOTTEN_MS: Final = 250
 # What the silence of an idle user is called before the model.
 SILENCE: Final = "(silence)"
 
@@ -61,6 +63,7 @@ class Hearing:
         wire = scene.config.input_format
         self._tape = Tape(1 / wire.ms(1), wire.bytes_per_sample, settings.buffer_ms)
         self._open: Segment | None = None
+        self._forgets_at_ms = 0.0  # when the tape holds so much that an item of the future will not want
         self._buffered_ms = 0.0
         self._newest_used = 0
         self._committed_ms = 0.0
@@ -87,6 +90,11 @@ class Hearing:
     def full(self) -> bool:
         """Whether no more audio should be read."""
         return self._input.full
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the vad may have used all audio."""
+        return self._input.caught_up
 
     @property
     def newest_turn(self) -> int:
@@ -142,14 +150,17 @@ class Hearing:
         before_ms = self._tape.end_ms
         self._tape.append(raw)
         self._buffered_ms += self._tape.end_ms - before_ms
-        if self._open is None:
+        if self._open is None and self._tape.end_ms - self._tape.start_ms > self._forgets_at_ms:
             detection = self._scene.config.turn_detection
-            padding_ms = detection.prefix_padding_ms if detection is not None else 0
-            self._tape.forget_before(self._tape.end_ms - padding_ms - UNJUDGED_MS)
+            kept_ms = UNJUDGED_MS + (detection.prefix_padding_ms if detection is not None else 0)
+            self._tape.forget_before(self._tape.end_ms - kept_ms)
+            self._forgets_at_ms = kept_ms + FORGOTTEN_MS
         self._send(self._input.push(pcm))
 
     def _send(self, blocks: Iterable[tuple[int, bytes]]) -> None:
-        self._scene.say(*(do.SendAudio(block, position) for position, block in blocks))
+        out = self._scene.out
+        for position, block in blocks:
+            out.append(do.SendAudio(block, position))
         self._expect_use()
 
     def commit(self, event: client.CommitInput) -> None:

@@ -113,6 +113,11 @@ class RealtimeSession:
         return not self._hearing.full
 
     @property
+    def caught_up(self) -> bool:
+        """Whether the vad may have used all audio: it need not acknowledge the last of it."""
+        return self._hearing.caught_up
+
+    @property
     def newest_turn(self) -> int:
         """The number of the turn that began last."""
         return self._hearing.newest_turn

@@ -5,8 +5,6 @@ from typing import Final
 
 # Stretches of silence remembered one by one; positions before them are no longer asked for.
 REMEMBERED: Final = 64
-# A piece that has so much grows no further: a third of a second at 24 kHz.
-PIECE_BYTES: Final = 16 * 1024
 
 
 class Tape:
@@ -17,7 +15,7 @@ class Tape:
 
     def __init__(self, bytes_per_ms: float, sample_bytes: int, most_ms: float) -> None:
         self._most_ms = most_ms
-        self._held: deque[bytearray] = deque()  # in pieces: one array would be moved as a whole now and then
+        self._held: deque[bytes] = deque()  # as it came: to join it would cost more than all else that is done with it
         self._skipped = 0  # bytes of the first piece that are forgotten
         self._bytes = 0  # held, without them
         self._start_ms = 0.0
@@ -45,9 +43,7 @@ class Tape:
 
     def append(self, audio: bytes) -> None:
         """Append audio."""
-        if not self._held or len(self._held[-1]) >= PIECE_BYTES:
-            self._held.append(bytearray())
-        self._held[-1] += audio
+        self._held.append(audio)
         self._bytes += len(audio)
         self._end_ms += len(audio) / self._bytes_per_ms
         if self._end_ms - self._start_ms > self._most_ms:
@@ -66,7 +62,7 @@ class Tape:
     def read(self, start_ms: float, end_ms: float) -> bytes:
         """Return what is held between two places."""
         begin, end = self._size(start_ms) + self._skipped, self._size(end_ms) + self._skipped
-        pieces: list[bytearray] = []
+        pieces: list[bytes] = []
         for piece in self._held:
             if end <= 0:
                 break
