@@ -22,7 +22,7 @@ from launcher.bench.bus_sides import audio_frame
 from launcher.client import SAMPLE_RATE
 from launcher.load.clients.script import REALTIME_RATE, TELEPHONE_RATE, script
 from launcher.load.clients.wire import TWO_BYTES
-from services.vad.engines import silero
+from services.vad.engines import silero_onnx
 from services.vad.silero import WINDOW
 
 # Of one session, in a second.
@@ -42,12 +42,12 @@ def bare_hop_ms() -> float:
 
 @cache
 def windows_per_s(batch: int) -> float:
-    """Return how many windows a second the Silero model does on one core if it is called directly.
+    """Return how many windows a second the Silero model does on one core if ONNX Runtime is called directly.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: one of them is not installed.
     """
-    engine = silero.Engine(silero.Settings(threads=1))
+    engine = silero_onnx.Engine(silero_onnx.Settings(threads=1))
     engine.load()
     best = vad.measure({"model": lambda batch: vad.onnx(engine, batch)}, (batch,), 2)
     return best["model", batch]

@@ -193,9 +193,7 @@ def memory(scale: Scale) -> Iterator[Line]:
 
 # -- engines -----------------------------------------------------------------------------------------------------------
 
-WINDOWS: Final = {
-    batch: Target(f"vad windows/s on a core, Silero (ONNX), {batch} at a time", "/s") for batch in vad.BATCHES
-}
+WINDOWS: Final = {batch: Target(f"vad windows/s on a core, Silero, {batch} at a time", "/s") for batch in vad.BATCHES}
 WHISPER: Final = {
     variant: Target(f"ASR CPU per utterance: {variant.name}", "ms")
     for variant in (whisper.Variant(), whisper.Variant(1), whisper.Variant(8), whisper.Variant(8, whisper.CUT_S))
@@ -203,14 +201,14 @@ WHISPER: Final = {
 
 
 def windows(scale: Scale) -> Iterator[Line | Note]:
-    """Measure the vad's engine against its model called directly."""
+    """Measure the vad's engine against its model in ONNX Runtime, called directly."""
     rows, missing = vad.rows_of(1, "cpu")
     best = vad.measure(rows, vad.BATCHES, int(scale.of(5, 1)))
-    direct, engine = ("silero: the model directly", "silero: the engine")
+    engine = "silero: the engine"
     for batch, target in WINDOWS.items():
         if (engine, batch) in best:
-            yield Line(target, best[engine, batch], "", best[direct, batch], "the model directly")
-    others = [name for name in rows if name.startswith("silero-torch")]
+            yield Line(target, best[engine, batch], "", best.get((vad.DIRECT, batch)), vad.DIRECT)
+    others = [name for name in rows if not name.startswith("silero:")]
     shown = [f"{name}: " + ", ".join(f"{best[name, batch]:,.0f} ({batch})" for batch in vad.BATCHES) for name in others]
     if shown or missing:
         yield Note("other vad engines, windows/s (at a time)", (*shown, *(f"not measured: {why}" for why in missing)))

@@ -1,14 +1,16 @@
 """Windows a second of the Silero engines, against their models called directly: `python -m launcher.bench.vad`.
 
-*Directly* is the model alone, its state going round in a circle: no session could be served so. The engine adds the
-gathering and scattering of the sessions' states. Each figure is the best of several rounds, which are interleaved over
-all rows, so that a busy moment of the machine falls on all of them. A session needs 31.25 windows a second.
+*Directly* is the model alone, its state going round in a circle: no session could be served so. The engines add the
+gathering and scattering of the sessions' states. `silero`, whose network is our own, stands beside ONNX Runtime. Each
+figure is the best of several rounds, which are interleaved over all rows, so that a busy moment of the machine falls on
+all of them. A session needs 31.25 windows a second.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,13 +18,15 @@ import numpy as np
 from bus.errors import ConfigurationError
 from launcher.bench.machine import describe
 from services.vad.engine import Engine
-from services.vad.engines import silero, silero_torch
+from services.vad.engines import silero, silero_onnx, silero_torch
 from services.vad.silero import CONTEXT, LSTM, WINDOW
 
-BATCHES: Final = (1, 8, 64, 128, 512)
+BATCHES: Final = (1, 4, 8, 16, 32, 64, 128, 512)
 # Windows in a measurement: a tenth of a second or so.
 WINDOWS: Final = 2048
 ROUNDS: Final = 7
+# The row that the engines are held against.
+DIRECT: Final = "ONNX Runtime called directly"
 
 Step = Callable[[], object]
 
@@ -34,10 +38,10 @@ def through(engine: Engine, batch: int) -> Step:
     return lambda: engine.step(windows, rows)
 
 
-def onnx(engine: silero.Engine, batch: int) -> Step:
+def onnx(engine: silero_onnx.Engine, batch: int) -> Step:
     """Return a run of the ONNX model alone."""
     session: Any = engine._session  # noqa: SLF001 - the very model that the engine runs
-    fed = {"input": noise(batch, CONTEXT + WINDOW), "state": state(batch), "sr": silero.SAMPLE_RATE}
+    fed = {"input": noise(batch, CONTEXT + WINDOW), "state": state(batch), "sr": silero_onnx.SAMPLE_RATE}
 
     def step() -> None:
         _, fed["state"] = session.run(None, fed)
@@ -84,20 +88,23 @@ def rows_of(threads: int, device: str) -> tuple[dict[str, Callable[[int], Step]]
     """Return what makes the steps of each row of the table, and what cannot be measured here."""
     rows: dict[str, Callable[[int], Step]] = {}
     missing: list[str] = []
-    in_onnx = silero.Engine(silero.Settings(threads=threads))
+    in_numpy = silero.Engine(silero.Settings(threads=threads))
+    in_onnx = silero_onnx.Engine(silero_onnx.Settings(threads=threads))
     in_torch = silero_torch.Engine(silero_torch.Settings(threads=threads, device=device))
-    try:
-        in_onnx.load()
-        rows["silero: the model directly"] = lambda batch: onnx(in_onnx, batch)
-        rows["silero: the engine"] = lambda batch: through(in_onnx, batch)
-    except ConfigurationError as error:
-        missing.append(str(error))
-    try:
-        in_torch.load()
-        rows["silero-torch: the network directly"] = lambda batch: torchscript(in_torch, batch)
-        rows["silero-torch: the engine"] = lambda batch: through(in_torch, batch)
-    except ConfigurationError as error:
-        missing.append(str(error))
+    own: list[tuple[Engine, str, Callable[[int], Step] | None]] = [
+        (in_numpy, "", None),
+        (in_onnx, DIRECT, lambda batch: onnx(in_onnx, batch)),
+        (in_torch, "silero-torch: the network directly", lambda batch: torchscript(in_torch, batch)),
+    ]
+    for engine, title, direct in own:
+        try:
+            engine.load()
+        except ConfigurationError as error:
+            missing.append(str(error))
+            continue
+        if direct is not None:
+            rows[title] = direct
+        rows[f"{engine.name}: the engine"] = partial(through, engine)
     return rows, missing
 
 

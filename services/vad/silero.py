@@ -25,6 +25,14 @@ class SileroRows:
         self.take = self._rows.take
         self.free = self._rows.free
 
+    def read(self, rows: Rows) -> Floats:
+        """Return a copy of all that is kept [N, 320]: 64 samples, then the LSTM's output and its cells, 128 each."""
+        return self._rows.values[rows]
+
+    def write(self, rows: Rows, kept: Floats) -> None:
+        """Keep what `read` returned, changed."""
+        self._rows.values[rows] = kept
+
     def gather(self, windows: Floats, rows: Rows) -> tuple[Floats, Floats]:
         """Return what the network takes: *windows* [N, 512] with their context [N, 576], and the state [2, N, 128]."""
         kept = self._rows.values[rows]

@@ -110,7 +110,6 @@ async def test_a_turn_goes_to_the_gateway_as_events_and_to_the_recogniser_as_spe
 
 
 async def test_a_recording_is_one_turn_with_silero(speech: Path) -> None:
-    pytest.importorskip("onnxruntime")
     async with serving(VadHandler(silero.Engine(silero.Settings())), engine="silero") as served:
         open_session(served)
         pcm = read(speech / "mountain_view.wav") + SILENT * 40
@@ -123,7 +122,6 @@ async def test_a_recording_is_one_turn_with_silero(speech: Path) -> None:
 
 
 async def test_sessions_heard_together_get_what_each_gets_alone(speech: Path) -> None:
-    pytest.importorskip("onnxruntime")
     names = ["mountain_view.wav", "today.wav", "two_people.wav", "half_an_hour.wav", "book_a_room.wav", "brooklyn.wav"]
     recordings = {name: read(speech / name) + SILENT * 40 for name in names}
     alone = {}
@@ -278,7 +276,6 @@ async def test_a_step_that_was_put_off_gives_way_to_one_that_is_not(monkeypatch:
 
 @pytest.mark.parametrize("kind", ["noise", "dc", "clipping"])
 async def test_no_sound_hurts(kind: str) -> None:
-    pytest.importorskip("onnxruntime")
     random = np.random.default_rng(4)
     sounds = {
         "noise": random.integers(-32_768, 32_767, 16_000),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.vad.engine import Engine, Floats, StateRows
-from services.vad.engines import energy, silero, silero_torch
+from services.vad.engines import energy, silero, silero_onnx, silero_torch
 
 SECOND = 31  # windows
 
@@ -18,11 +18,13 @@ def build(name: str) -> Engine:
     if name == "silero-torch":
         pytest.importorskip("torch", reason="torch is not installed (make test-engines installs it)")
         return silero_torch.Engine(silero_torch.Settings())
-    pytest.importorskip("onnxruntime")
+    if name == "silero-onnx":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (make test-engines installs it)")
+        return silero_onnx.Engine(silero_onnx.Settings())
     return silero.Engine(silero.Settings())
 
 
-@pytest.fixture(params=["energy", "silero", "silero-torch"])
+@pytest.fixture(params=["energy", "silero", "silero-onnx", "silero-torch"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     loaded = build(request.param)
     loaded.load()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bus.errors import ConfigurationError
-from services.vad.engines import silero, silero_torch
+from services.vad.engines import silero_onnx, silero_torch
 
 
 def test_a_missing_torch_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_an_unknown_device_is_refused(device: str) -> None:
 def test_it_gives_what_the_onnx_engine_gives() -> None:
     pytest.importorskip("torch", reason="torch is not installed (make test-engines installs it)")
     pytest.importorskip("onnxruntime")
-    engines = silero_torch.Engine(silero_torch.Settings()), silero.Engine(silero.Settings())
+    engines = silero_torch.Engine(silero_torch.Settings()), silero_onnx.Engine(silero_onnx.Settings())
     random = np.random.default_rng(8)
     loudness = np.array([[0.0], [0.01], [0.3]], np.float32)
     sounds = (random.standard_normal((20, 3, 512)) * loudness).astype(np.float32)
