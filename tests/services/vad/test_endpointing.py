@@ -25,7 +25,7 @@ W = 512
 MS = 16
 # Two windows of silence end a turn, two of speech begin one, one of padding stands before it.
 QUICK = Parameters(prefix_padding_ms=32, silence_duration_ms=64, min_speech_ms=64)
-LEVELS = {"#": 0.9, "+": 0.4, ".": 0.1}  # above both thresholds, between them, below both
+LEVELS = {"!": 0.95, "#": 0.8, "+": 0.4, ".": 0.1}  # sure, above both thresholds, between them, below both
 
 
 def hear(endpointer: Endpointer, windows: str, first: int = 0) -> list[Event]:
@@ -66,6 +66,8 @@ def test_the_table_is_the_law(state: State, cue: Cue) -> None:
         pytest.param("...#.#.#", [], id="nor do single windows add up"),
         pytest.param("...##", [started(2, 5)], id="two are a turn, which begins one before"),
         pytest.param("...#+", [started(2, 5)], id="speech that fades is still speech"),
+        pytest.param("...!", [started(2, 4)], id="one is enough where the detector is sure: it is late"),
+        pytest.param("...#!", [started(2, 5)], id="and tells no more than two"),
         pytest.param("##", [started(0, 2)], id="nothing is before the session"),
         pytest.param("...##..", [started(2, 5), stopped(7)], id="two silent windows end it"),
         pytest.param("...##.#.#..", [started(2, 5), stopped(11)], id="one does not"),

@@ -66,7 +66,7 @@ class Wire:
         while self.session.settle():
             intake = self.session._intake
             first = intake.tape.cut(intake.consumed, intake.consumed + 1)
-            self.session.hear(0.9 if first != b"\0\0" else 0.1)
+            self.session.hear(0.8 if first != b"\0\0" else 0.1)
 
     def of(self, *bodies: str) -> list[Frame]:
         return [frame for _, frame in self.sent if frame.WhichOneof("body") in bodies]
