@@ -30,11 +30,13 @@ class Outlet:
     The queue's bound is kept by whoever fills it: `room` says when another clause may be made (see `Response`).
     Positions are counted in samples. A piece that is granted in part is sent in part, so a grant is used to its last
     sample and a small one cannot stall a response. Before the first grant above 0 nothing leaves at all.
+    Pieces of a clause that wait leave together, up to *joined_ms* in a frame: every frame costs who receives it.
     """
 
-    def __init__(self, job: Job, sample_rate: int, granted_ms: int) -> None:
+    def __init__(self, job: Job, sample_rate: int, granted_ms: int, joined_ms: int = 0) -> None:
         self._job = job
         self._rate = sample_rate
+        self._joined_bytes = 2 * (sample_rate * joined_ms // 1000)
         self._granted_ms = granted_ms
         self._pieces: deque[Piece] = deque()
         self._waiting_samples = 0
@@ -120,12 +122,21 @@ class Outlet:
         granted = max(0, self._granted_ms * self._rate // 1000 - self._sent_samples)
         if piece.pcm and not granted:
             return False
+        self._join(piece)
         pcm, piece.pcm = piece.pcm[: 2 * granted], piece.pcm[2 * granted :]
         self._send(pcm, piece.text)
         piece.text = ""
         if not piece.pcm:
             self._pieces.popleft()
         return True
+
+    def _join(self, first: Piece) -> None:
+        pieces, parts, size = self._pieces, [first.pcm], len(first.pcm)
+        while len(pieces) > 1 and not pieces[1].text and size + len(pieces[1].pcm) <= self._joined_bytes:
+            parts.append(pieces[1].pcm)
+            size += len(pieces[1].pcm)
+            del pieces[1]
+        first.pcm = b"".join(parts) if len(parts) > 1 else first.pcm
 
     def _send(self, pcm: bytes, text: str) -> None:
         at_ms = self._sent_samples * 1000 // self._rate

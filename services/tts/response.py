@@ -77,7 +77,7 @@ class Response:
         self._cutter = ClauseCutter()
         self._clauses: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by CHARACTERS_WAITING
         self._characters_waiting = 0
-        self._outlet = Outlet(job, manner.sample_rate, granted_ms)
+        self._outlet = Outlet(job, manner.sample_rate, granted_ms, speaking.joined_ms)
         self._sound = Sound(engine.sample_rate, manner.sample_rate, speaking.chunk_ms)
         self._pause_ms = 0  # silence that belongs before the next clause
         self._text_at = 0.0  # when the first text came

@@ -244,13 +244,13 @@ async def test_audio_has_the_rate_asked_for_and_its_duration(rate: int) -> None:
     assert {speech.sample_rate for speech in spoken} == {rate}
     # 9 and 7 characters of tone, and the comma's pause between them.
     assert duration_ms(spoken) == pytest.approx(9 * 50 + 100 + 7 * 50, abs=1)
-    assert max(len(speech.pcm) for speech in spoken) == 2 * (rate * 40 // 1000)
-    first = b"".join(speech.pcm for speech in spoken[:10])
+    assert max(len(speech.pcm) for speech in spoken) <= 2 * (rate * 120 // 1000)
+    first = b"".join(speech.pcm for speech in spoken)[: rate * 2 * 400 // 1000]
     assert tone_of(first, rate) == pytest.approx(440, abs=5)
 
 
 async def test_frames_have_the_length_set() -> None:
-    async with suite(None, {"chunk_ms": 20}) as s:
+    async with suite(None, {"chunk_ms": 20, "joined_ms": 0}) as s:
         s.ask(text="Hello there, friend.")
         assert max(len(speech.pcm) for speech in await s.done()) == 640
 
