@@ -1,7 +1,7 @@
-"""The server's end of a WebSocket: uvicorn's own, and a way for messages to be taken as they arrive.
+"""The server's end of a WebSocket: uvicorn's own, and a way for messages to be taken, and sent, as they come.
 
-ASGI hands each message over by a queue and a task, and stops reading until the task has it. For audio, fifty times a
-second and client, that costs more than what is done with the audio.
+ASGI hands each message over by a queue and a task, and stops reading until the task has it; what is sent passes as many
+hands. For audio, fifty times a second and client, that costs more than what is done with the audio.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Final
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
+from websockets.protocol import State
 
 # What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
 LINGER_S: Final = 5.0
@@ -28,6 +29,15 @@ def take_at_once(websocket: WebSocket, take: Take) -> None:
     ours = websocket.scope.get("extensions", {}).get(EXTENSION)
     if ours is not None:
         ours["protocol"].take = take
+
+
+def send_at_once(websocket: WebSocket, text: str) -> bool:
+    """Write a text message if the connection is open and takes it now; return whether it did.
+
+    What does not go is to be sent in the ordinary way: that waits for room, and tells of the end of the connection.
+    """
+    ours = websocket.scope.get("extensions", {}).get(EXTENSION)
+    return ours is not None and ours["protocol"].send_now(text)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -54,6 +64,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             frames.clear()
         else:
             super().send_receive_event_to_app()
+
+    def send_now(self, text: str) -> bool:
+        """Write a text message, if nothing stands in its way."""
+        open_now = self.handshake_complete and not self.close_sent and self.conn.state is State.OPEN
+        if not open_now or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.conn.send_text(text.encode())
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     async def run_asgi(self) -> None:
         """Serve. A client that does not read would keep the connection for ever."""

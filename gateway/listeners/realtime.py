@@ -25,7 +25,7 @@ from gateway.core.realtime.notices import AudioDelta, Notice, Rejected, Response
 from gateway.core.response import Status
 from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission
-from gateway.listeners.protocol import LINGER_S, take_at_once
+from gateway.listeners.protocol import LINGER_S, send_at_once, take_at_once
 from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
 from gateway.listeners.realtime_outlet import RealtimeOutlet
@@ -96,7 +96,7 @@ class RealtimeClient:
     def __init__(self, websocket: WebSocket, codec: Codec) -> None:
         self._websocket = websocket
         self._codec = codec
-        self.outlet = RealtimeOutlet(partial(write, websocket), self._too_slow)
+        self.outlet = RealtimeOutlet(partial(write, websocket), self._too_slow, partial(send_at_once, websocket))
         self.gone = asyncio.Event()
         self.gone_code, self.gone_reason = INTERNAL_ERROR, ""
 

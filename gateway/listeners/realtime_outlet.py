@@ -12,14 +12,21 @@ WAITING_FRAMES: Final = 20_000
 
 
 class RealtimeOutlet:
-    """Writes frames to one client from a task of its own.
+    """Writes frames to one client: at once by *write_now*, which may say no, or from a task of its own by *write*.
 
     Audio of a response can be dropped, nothing else is. At most `WAITING_BYTES` and `WAITING_FRAMES` wait; beyond that
     *full* is called once and what comes is not kept: the connection is of no use any more.
     """
 
-    def __init__(self, write: Callable[[str], Awaitable[None]], full: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], Awaitable[None]],
+        full: Callable[[], None],
+        write_now: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._write = write
+        self._write_now = write_now
+        self._writing = False
         self._tell_full = full
         self._waiting: deque[tuple[str, str | None]] = deque()
         self._bytes = 0
@@ -28,8 +35,10 @@ class RealtimeOutlet:
         self._ended = False
 
     def put(self, frame: str, audio_of: str | None = None) -> None:
-        """Queue *frame*; *audio_of* is the response whose audio it holds, if any."""
+        """Write *frame*, or queue it behind what waits; *audio_of* is the response whose audio it holds, if any."""
         if self._full or self._ended:
+            return
+        if not self._waiting and not self._writing and self._write_now(frame):
             return
         self._bytes += len(frame)
         self._waiting.append((frame, audio_of))
@@ -57,4 +66,6 @@ class RealtimeOutlet:
                 continue
             frame, _ = self._waiting.popleft()
             self._bytes -= len(frame)
+            self._writing = True
             await self._write(frame)
+            self._writing = False

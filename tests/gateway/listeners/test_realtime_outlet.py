@@ -60,3 +60,34 @@ async def test_a_client_that_does_not_read_is_given_up_once(monkeypatch: pytest.
         client.outlet.put("x")
     assert client.full == 1
     assert len(await client.all()) == 11
+
+
+async def test_what_goes_at_once_does_not_overtake_what_waits() -> None:
+    got: list[str] = []
+    gate = asyncio.Event()
+    goes = True
+
+    async def write(frame: str) -> None:
+        await gate.wait()
+        got.append(frame)
+
+    def write_now(frame: str) -> bool:
+        if goes:
+            got.append(frame)
+        return goes
+
+    outlet = RealtimeOutlet(write, lambda: None, write_now)
+    outlet.put("1")
+    goes = False
+    outlet.put("2")
+    writing = asyncio.create_task(outlet.run())
+    await asyncio.sleep(0)
+    goes = True
+    outlet.put("3")  # 2 is in the hands of the transport
+    gate.set()
+    while len(got) < 3:  # noqa: ASYNC110 - the outlet tells nobody
+        await asyncio.sleep(0)
+    outlet.put("4")
+    outlet.end()
+    await asyncio.wait_for(writing, 5)
+    assert got == ["1", "2", "3", "4"]

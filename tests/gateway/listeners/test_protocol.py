@@ -1,0 +1,113 @@
+"""Messages that are taken and sent as they come, beside those that go the ordinary way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from gateway.listeners.protocol import WebSocketProtocol, send_at_once, take_at_once
+
+
+class App:
+    """Notes what it hears: what begins with "now" at once, the rest when `gate` is open."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.at_once: list[str] = []
+        self.sent: list[bool] = []
+        self.busy = False
+        self.gate = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def converse(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+
+        def take(message: bytes, is_text: bool) -> bool:
+            text = message.decode() if is_text else "binary"
+            if self.busy or not text.startswith("now"):
+                return False
+            self.heard.append(text)
+            self.at_once.append(text)
+            return True
+
+        take_at_once(websocket, take)
+        try:
+            while True:
+                self.busy = False
+                text = await websocket.receive_text()
+                self.busy = True
+                await self.gate.wait()
+                self.heard.append(text)
+                self.sent.append(send_at_once(websocket, f"heard {text}"))
+        except WebSocketDisconnect:
+            self.sent.append(send_at_once(websocket, "too late"))
+            self.over.set()
+
+
+@asynccontextmanager
+async def talking(app: App) -> AsyncIterator[ClientConnection]:
+    web = Starlette(routes=[WebSocketRoute("/", app.converse)])
+    server = uvicorn.Server(uvicorn.Config(web, port=0, ws=WebSocketProtocol, lifespan="off", log_config=None))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        async with connect(f"ws://127.0.0.1:{port}", proxy=None) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what is waited for happens in the server
+            await asyncio.sleep(0.005)
+
+
+async def test_messages_that_are_taken_at_once_do_not_overtake_those_that_are_not() -> None:
+    app = App()
+    async with talking(app) as client:
+        await client.send("now 1")
+        await until(lambda: app.heard)
+        for text in ("later 2", "now 3", "later 4", "now 5"):
+            await client.send(text)
+        app.gate.set()
+        await until(lambda: len(app.heard) == 5)
+        await client.send("now 6")
+        await until(lambda: len(app.heard) == 6)
+    assert app.heard == ["now 1", "later 2", "now 3", "later 4", "now 5", "now 6"]
+    assert app.at_once[0] == "now 1"
+    assert app.at_once[-1] == "now 6"
+
+
+async def test_messages_in_fragments_go_the_ordinary_way() -> None:
+    app = App()
+    app.gate.set()
+    async with talking(app) as client:
+        await client.send(["now ", "in two"])
+        await until(lambda: app.heard)
+    assert app.heard == ["now in two"]
+    assert app.at_once == []
+
+
+async def test_what_is_sent_at_once_arrives_and_nothing_goes_when_the_connection_is_over() -> None:
+    app = App()
+    app.gate.set()
+    async with talking(app) as client:
+        await client.send("hello")
+        assert await asyncio.wait_for(client.recv(), 20) == "heard hello"
+        await client.close()
+        await asyncio.wait_for(app.over.wait(), 20)
+        try:
+            raise AssertionError(await client.recv())
+        except ConnectionClosed:
+            pass
+    assert app.sent == [True, False]
