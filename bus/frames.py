@@ -11,6 +11,11 @@ from proto.v1 import speech_pb2 as pb
 Frame = pb.Frame
 Header = pb.Header
 
+# For the hot path. A message asked for its method looks among its fields first, which costs a sixth of the call.
+body_of: Final = Frame.WhichOneof
+encode: Final = Frame.SerializeToString
+_parse: Final = Frame.FromString
+
 PROTOCOL_VERSION: Final = 1
 
 # Largest frame anybody may send: a minute of 16 kHz pcm is 1.9 MB; a long conversation with images is the largest
@@ -50,12 +55,12 @@ def decode(data: bytes) -> tuple[str, Frame]:
     if size > MAX_FRAME_BYTES:  # not parsed: it would take many times its size
         raise MalformedFrameError(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} are allowed", _header_of(data))
     try:
-        frame = Frame.FromString(data)
+        frame = _parse(data)
     except DecodeError as error:
         raise MalformedFrameError("not a Frame") from error
     if size > MAX_HEADER_BYTES and frame.header.ByteSize() > MAX_HEADER_BYTES:
         raise MalformedFrameError(f"header of more than {MAX_HEADER_BYTES} bytes")
-    body = frame.WhichOneof("body")
+    body = body_of(frame, "body")
     if body is None:
         raise MalformedFrameError("no body known here", frame.header)
     if not frame.header.session_id and body not in SESSIONLESS:

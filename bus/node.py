@@ -10,7 +10,7 @@ import structlog
 
 from bus.curve import Keys
 from bus.errors import ConfigurationError, MalformedFrameError
-from bus.frames import BODIES, IN_ORDER, MEDIA, Frame, Header, answer, decode
+from bus.frames import BODIES, IN_ORDER, MEDIA, Frame, Header, answer, body_of, decode, encode
 from bus.logs import OncePerSecond
 from bus.metrics import FRAMES_DROPPED, FRAMES_RECEIVED, FRAMES_SENT, PEERS_REFUSED
 from bus.own_host import numbered
@@ -74,10 +74,10 @@ class Node:
         outbox = self._outboxes.get(address) or self._connect(address)
         if outbox is None:
             return
-        body = frame.WhichOneof("body")
+        body = body_of(frame, "body")
         if body is None:
             raise ValueError("a frame without a body")
-        encoded = frame.SerializeToString()
+        encoded = encode(frame)
         if len(encoded) > HARD_LIMIT_BYTES:  # the peer would cut the connection, and other sessions' frames with it
             self.drop("too_big", peer=address, body=body, size=len(encoded))
             return

@@ -222,12 +222,13 @@ class Suite:
         return Node(bind, pb.GATEWAY, lambda _body, _frame: None, keys=read_keys(keys))
 
     async def _push(self, peer: str, count: int) -> None:
-        for sent in range(count):
-            self._node.send(peer, self._frame)
-            if sent % BURST == 0:
-                await asyncio.sleep(0)
-                while self._node.waiting(peer) > BACKLOG:  # noqa: ASYNC110 - a node tells nobody of its backlog
-                    await asyncio.sleep(PAUSE_S)
+        frame, send = self._frame, self._node.send
+        for sent in range(0, count, BURST):
+            for _ in range(min(BURST, count - sent)):
+                send(peer, frame)
+            await asyncio.sleep(0)
+            while self._node.waiting(peer) > BACKLOG:  # noqa: ASYNC110 - a node tells nobody of its backlog
+                await asyncio.sleep(PAUSE_S)
         while self._node.waiting(peer):  # noqa: ASYNC110
             await asyncio.sleep(PAUSE_S)
 
