@@ -16,7 +16,8 @@ ENGINES := services/asr/requirements/pocketsphinx.txt services/tts/requirements/
 HEAVY := services/asr/requirements/faster-whisper.txt services/asr/requirements/transformers.txt \
          services/llm/requirements/transformers.txt services/tts/requirements/transformers.txt \
          services/tts/requirements/kokoro.txt services/tts/requirements/piper.txt \
-         services/vad/requirements/silero-torch.txt services/vad/requirements/smart-turn.txt
+         services/vad/requirements/silero-torch.txt services/vad/requirements/silero-onnx.txt \
+         services/vad/requirements/smart-turn.txt
 ENGINE_TESTS := tests/services/asr/engines/test_faster_whisper.py tests/services/asr/whisper \
                 tests/services/asr/engines/test_transformers.py tests/launcher/bench/test_whisper.py \
                 tests/services/llm/engines/test_transformers.py tests/services/llm/local \
@@ -28,6 +29,8 @@ TORCH := torch==2.13.0
 # What their tests make small models with.
 MODEL_MAKERS := onnx
 NO_DEPS := services/vad/requirements/silero.txt
+# What the table of `make bench` holds an engine against.
+REFERENCES := services/vad/requirements/silero-onnx.txt
 # What apt gives: the better of the two embedded voices.
 HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
 
@@ -100,7 +103,7 @@ check: lint test ## everything that has to pass before a change is offered
 proto: $(VENV)/.check ## make proto/v1/speech_pb2.py and .pyi anew from speech.proto
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. proto/v1/speech.proto
 
-bench: setup ## everything that is promised, in one table (ARGS="--only bus latency", --quick, --full, --json FILE)
+bench: $(VENV)/.references ## everything that is promised, in one table (ARGS="--only bus latency", --quick, --full, --json FILE)
 	$(BIN)/python -m launcher.bench.table $(ARGS)
 
 bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
@@ -147,6 +150,10 @@ $(VENV)/.setup: pyproject.toml $(ENGINES) $(NO_DEPS) | $(BIN)/python
 	@echo "installing packages into $(VENV) (once; a minute or two)"
 	@$(PIP) -e '.[gateway,launcher]' $(ENGINES:%=-r %)
 	@$(PIP) --no-deps $(NO_DEPS:%=-r %)
+	@touch $@
+
+$(VENV)/.references: $(VENV)/.setup $(REFERENCES)
+	@$(PIP) --no-deps $(REFERENCES:%=-r %)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.setup

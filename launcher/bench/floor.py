@@ -41,24 +41,15 @@ def bare_hop_ms() -> float:
 
 
 @cache
-def windows_per_s(batch: int) -> float:
-    """Return how many windows a second the Silero model does on one core if ONNX Runtime is called directly.
-
-    Raises:
-        ConfigurationError: one of them is not installed.
-    """
+def window_ms(batch: int = 1) -> float:
+    """Return the time of a window in ms, *batch* at a time, if ONNX Runtime is called directly; 0 if it is missing."""
     engine = silero_onnx.Engine(silero_onnx.Settings(threads=1))
-    engine.load()
-    best = vad.measure({"model": lambda batch: vad.onnx(engine, batch)}, (batch,), 2)
-    return best["model", batch]
-
-
-def window_ms() -> float:
-    """Return the time of a single window in the model called directly, in ms; 0 if there is no model."""
     try:
-        return 1000 / windows_per_s(1)
+        engine.load()
     except ConfigurationError:
         return 0.0
+    best = vad.measure({"model": lambda batch: vad.onnx(engine, batch)}, (batch,), 2)
+    return 1000 / best["model", batch]
 
 
 @cache

@@ -126,8 +126,8 @@ def crowds(scale: Scale) -> Iterator[Line]:
     if step.sessions < MANY and not scale.quick:
         yield Line(VAD_CPU, remark=f"only {remark} within the objective; {MANY} are needed")
         return
-    model = floor.WINDOWS_A_SECOND * 1000 / floor.windows_per_s(64)
-    yield Line(VAD_CPU, step.processes["vad"].cpu_ms_per_session_s, remark, model, "the model directly (64 at a time)")
+    model = floor.WINDOWS_A_SECOND * floor.window_ms(64)
+    yield Line(VAD_CPU, step.processes["vad"].cpu_ms_per_session_s, remark, model, f"{vad.DIRECT}, 64 at a time")
 
 
 def _options(seconds: float, *more: str) -> Options:

@@ -39,7 +39,7 @@ class EndOfTurnSettings(BaseModel):
 class VadSettings(EndOfTurnSettings, ServiceSettings):
     """Finds turns in the audio of many sessions: speech in, turns out."""
 
-    engine: str = Field("silero", description="the engine to run: silero, silero-torch or energy")
+    engine: str = Field("silero", description="the engine to run: silero, silero-onnx, silero-torch or energy")
     bind: str = Field("tcp://127.0.0.1:7701", description="address of the inbox, tcp://HOST:PORT or ipc://PATH")
     health_port: int = Field(9101, ge=0, le=65535, description="port for health and metrics; 0: any free one")
     # A session costs some 3 ms of a core a second (README): 256 fill most of a core.

@@ -1,9 +1,9 @@
-"""Silero VAD, the TorchScript model, in torch: for hundreds of sessions on a core, or a GPU.
+"""Silero VAD, the TorchScript model, in torch: for a GPU.
 
 The model is the file `silero_vad.jit` in the `silero-vad` package, which is never imported: it would set torch's
 threads for the whole process. Of the file only the inner network for 16 kHz is called: the outer one keeps the state of
 one batch in itself and forgets it when the batch's size changes. Here each session's is kept in this process's memory.
-With few sessions the engine `silero` costs less: `make bench-vad` shows where the two cross.
+On a CPU the engine `silero` costs less, as `make bench-vad` shows.
 """
 
 import warnings
