@@ -13,7 +13,7 @@ from bus.errors import ConfigurationError
 from bus.health_server import HealthServer
 from bus.main import allow_open_files, die
 from bus.settings import parse
-from gateway import garbage
+from gateway import garbage, rounds
 from gateway.bus_link import BusLink
 from gateway.listeners.tcp import TcpListener
 from gateway.listeners.web import WebListener
@@ -32,7 +32,7 @@ async def serve(settings: GatewaySettings) -> None:
     health: HealthServer | None = None
     listeners: list[TcpListener | WebListener] = []
     watching = asyncio.create_task(link.run())
-    collecting: asyncio.Task[None] | None = None
+    housekeeping: list[asyncio.Task[None]] = []
     try:
         health = HealthServer(link.health, settings.health_host, settings.health_port, Operating(link))
         web_modes = [mode for mode in settings.mode if mode != "socket"]
@@ -46,7 +46,7 @@ async def serve(settings: GatewaySettings) -> None:
             await tcp.start()
             listeners.append(tcp)
             log.info("listening", mode="socket", receiving=tcp.receiving_on, sending=tcp.sending_on)
-        collecting = asyncio.create_task(garbage.collect(link))
+        housekeeping += map(asyncio.create_task, (garbage.collect(link), rounds.keep(link, settings.round_ms)))
         await signals.get()
         log.info("stopping", sessions=link.sessions)
         for listener in listeners:
@@ -59,9 +59,8 @@ async def serve(settings: GatewaySettings) -> None:
         log.info("closing", sessions=link.sessions)
     finally:
         await asyncio.gather(*(listener.stop() for listener in listeners))
-        watching.cancel()
-        if collecting is not None:
-            collecting.cancel()
+        for task in (watching, *housekeeping):
+            task.cancel()
         await asyncio.sleep(0.02)  # ZeroMQ's own thread gets the last closes out before LINGER 0 drops them
         link.close()
         if health is not None:

@@ -106,6 +106,12 @@ class GatewaySettings(
     asr_timeout_s: float = Field(15.0, gt=0, description="a transcript that takes longer is given up")
     llm_timeout_s: float = Field(30.0, gt=0, description="an answer whose next piece takes longer is given up")
     tts_timeout_s: float = Field(15.0, gt=0, description="speech whose next piece takes longer is given up")
+    round_ms: float = Field(
+        5.0,
+        ge=0,
+        le=50,
+        description="with many clients the network is looked at so often, not at every frame; 0: at once",
+    )
     drain_timeout_s: float = Field(10.0, ge=0, description="how long SIGTERM waits for answers to end")
     max_message_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="largest WebSocket message taken")
 
