@@ -12,6 +12,7 @@ Samples = npt.NDArray[np.int16]
 Law = Literal["pcmu", "pcma"]
 
 SERVICE_RATE: Final = 16_000
+SAMPLES: Final = np.dtype("<i2")
 # 24000 is OpenAI's; the others are ours. Each is a small ratio to 16000.
 PCM_RATES: Final = (8_000, 16_000, 24_000, 32_000, 48_000)
 
@@ -54,36 +55,33 @@ class InputAudio:
         self._weights = _weights(self._up, self._down, form.rate)
         self._grouped = _grouped(self._up, self._down, form.rate)
         self._width = len(self._weights)
-        self._held: npt.NDArray[np.float64] = np.zeros(self._width - self._down)
+        self._held = bytes((self._width - self._down) * SAMPLES.itemsize)
 
     def push(self, raw: bytes) -> bytes:
         """Return the 16 kHz audio that *raw* (whole samples) completes."""
-        samples = from_wire(raw, self.form)
+        pcm = raw if self.form.encoding == "pcm" else from_wire(raw, self.form).tobytes()
         if self._up == self._down:
-            return samples.tobytes()
-        line: npt.NDArray[np.float64] = np.concatenate((self._held, samples))
-        periods = max(0, (len(line) - self._width) // self._down + 1)
-        self._held = line[periods * self._down :].copy()  # a view would keep the whole line
-        if not periods:
-            return b""
+            return pcm
+        line = self._held + pcm
+        periods = max(0, (len(line) // SAMPLES.itemsize - self._width) // self._down + 1)
+        self._held = line[periods * self._down * SAMPLES.itemsize :]
         groups, single = divmod(periods, GROUP)
-        sums = _sums(line, groups, self._down * GROUP, self._grouped)
+        made = _outputs(line, 0, groups, self._down * GROUP, self._grouped) if groups else b""
         if single:
-            rest = _sums(line[groups * GROUP * self._down :], single, self._down, self._weights)
-            sums = np.concatenate((sums, rest))
-        np.rint(sums, out=sums)
-        np.minimum(sums, 32767, out=sums)  # np.clip takes three times as long
-        np.maximum(sums, -32768, out=sums)
-        out: bytes = sums.astype("<i2").tobytes()
-        return out
+            made += _outputs(line, groups * GROUP * self._down, single, self._down, self._weights)
+        return made
 
 
-def _sums(line: npt.NDArray[np.float64], rows: int, step: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    """Return the outputs of *rows* windows of *line*, each *step* samples behind the one before."""
-    size = line.itemsize
-    # A copy, because overlapping rows keep BLAS away.
-    windows = np.ndarray((rows, len(weights)), line.dtype, line, 0, (step * size, size)).copy()
-    return (windows @ weights).ravel()
+def _outputs(line: bytes, first: int, rows: int, step: int, weights: npt.NDArray[np.float64]) -> bytes:
+    """Return the outputs of *rows* windows of *line*, from the sample *first* on, each *step* behind the one before."""
+    size = SAMPLES.itemsize
+    windows = np.ndarray((rows, len(weights)), SAMPLES, line, first * size, (step * size, size))
+    sums = windows.astype(np.float64) @ weights
+    np.rint(sums, out=sums)
+    np.minimum(sums, 32767, out=sums)  # np.clip takes three times as long
+    np.maximum(sums, -32768, out=sums)
+    made: bytes = sums.astype(SAMPLES).tobytes()
+    return made
 
 
 @cache
