@@ -38,8 +38,8 @@ class Engine:
     name = "silero"
     window_samples = WINDOW
     most_windows = MOST  # 1 ms
-    enough_windows = 24
-    pace_s = 0.006  # with 100 sessions some 18 windows. A step after a rest costs 0.35 ms before it costs by the window
+    enough_windows = 32
+    pace_s = 0.010  # with 100 sessions some 28 windows. A step after a rest costs 0.35 ms before it costs by the window
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
