@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bus.frames import Frame, Header
 from bus.tasks import TaskHandler
 from proto.v1 import speech_pb2 as pb
+from services.tts import response
 from services.tts.engines import scripted
 from services.tts.service import Synthesis
 from services.tts.settings import Speaking
@@ -436,7 +437,8 @@ async def test_too_much_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with the request", "as a delta"])
-async def test_a_text_as_long_as_a_frame_holds_up_nobody(whole: bool) -> None:
+async def test_a_text_as_long_as_a_frame_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+    monkeypatch.setattr(response, "CHARACTERS_AT_ONCE", 16)  # others get their turn sixteen thousand times
     text = "Words that go on and on, " * 12_000  # more than may wait: it ends in an error, after a second or two
     async with suite(ms_per_character=1.0) as tts:
         tts.ask("long", granted_ms=0, text=text if whole else "")
