@@ -42,7 +42,7 @@ async def passes_on_for_the_gateway(subject: Subject) -> str:
     """Look at what came to the next service's inbox."""
     async with subject.session() as session:
         await subject.do(session)
-        if not session.of("generation_done", passed_on=True):  # it comes another way than the answers, so before or after
+        if not session.of("generation_done", passed_on=True):  # it comes on another socket
             await session.next("generation_done", passed_on=True)
         passed_on = [received for received in session.frames if received.passed_on]
         for received in passed_on:
