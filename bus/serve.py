@@ -37,6 +37,8 @@ STALLED_S: Final = 15.0
 RETRY_AFTER_MS: Final = 1000
 # Cancels whose generation is remembered; the oldest is forgotten first. Frames older than seconds do not come.
 CANCELS_KEPT: Final = 10_000
+# Leases that were completed and are remembered, for what was on its way to them then; the oldest is forgotten first.
+COMPLETED_KEPT: Final = 10_000
 # Frames that came before the one that opens their lease (another sender's, another connection) wait so long, so many.
 EARLY_S: Final = 2.0
 EARLY_FRAMES: Final = 20_000
@@ -116,6 +118,7 @@ class Service:
         self._jobs: dict[JobKey, Job] = {}
         self._by_session: dict[str, set[JobKey]] = {}
         self._cancelled: OrderedDict[JobKey, int] = OrderedDict()
+        self._completed: OrderedDict[JobKey, None] = OrderedDict()
         self._early: dict[JobKey, list[tuple[str, Frame, float]]] = {}
         self._early_count = 0
         self._early_bytes = 0
@@ -170,6 +173,7 @@ class Service:
             return
         match error:
             case None:
+                self._remember_completed(job.key)
                 self._finish(job, "completed")
             case JobError():
                 self._fail(job, error)
@@ -278,6 +282,7 @@ class Service:
         if len(self._jobs) >= self._settings.capacity:
             self._refuse_at_capacity(header, RETRY_AFTER_MS)
             return None
+        self._completed.pop(key, None)
         job = Job(key, header, self._loop.time(), send=self._send, ended=self._ended)
         self._jobs[key] = job
         self._by_session.setdefault(header.session_id, set()).add(key)
@@ -303,12 +308,15 @@ class Service:
             self._remove(job)
 
     def _not_admitted(self, key: JobKey, body: str, frame: Frame) -> None:
-        size = frame.ByteSize()
-        fits = self._early_count < EARLY_FRAMES and self._early_bytes + size <= EARLY_BYTES
-        if body in self._handler.early and fits:
-            self._early.setdefault(key, []).append((body, frame, self._loop.time()))
-            self._early_count += 1
-            self._early_bytes += size
+        if body in self._handler.early:
+            size = frame.ByteSize()
+            if self._early_count < EARLY_FRAMES and self._early_bytes + size <= EARLY_BYTES:
+                self._early.setdefault(key, []).append((body, frame, self._loop.time()))
+                self._early_count += 1
+                self._early_bytes += size
+                return
+        elif key in self._completed:  # a grant crosses the end of most answers: nothing is wrong, nobody need know
+            metrics.FRAMES_DROPPED.labels("late").inc()
             return
         self._node.drop("unknown_session", session=frame.header.session_id, body=body)
         self._node.fail(frame.header, pb.Error.UNKNOWN_SESSION, f"no lease here for this {body}", retryable=True)
@@ -371,6 +379,11 @@ class Service:
         self._cancelled[key] = max(header.generation, self._cancelled.pop(key, 0))
         if len(self._cancelled) > CANCELS_KEPT:
             self._cancelled.popitem(last=False)
+
+    def _remember_completed(self, key: JobKey) -> None:
+        self._completed[key] = None
+        if len(self._completed) > COMPLETED_KEPT:
+            self._completed.popitem(last=False)
 
     def _is_cancelled(self, header: Header) -> bool:
         # A frame comes under the cancel of its response, of its turn and of its session.

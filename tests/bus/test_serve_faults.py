@@ -10,6 +10,7 @@ from bus import serve as serve_module
 from bus.errors import AtCapacityError, InvalidRequestError
 from bus.frames import Frame, Header
 from bus.jobs import Job, Scope
+from bus.metrics import FRAMES_DROPPED
 from bus.serve import Description
 from proto.v1 import speech_pb2 as pb
 from tests.support.bus import FakeGateway, serving
@@ -20,7 +21,7 @@ class Fragile:
 
     role = pb.TTS
     scope = Scope.RESPONSE
-    accepts = frozenset({"synthesis_request", "text_delta"})
+    accepts = frozenset({"synthesis_request", "synthesis_grant", "text_delta"})
     early = frozenset({"text_delta"})
 
     async def load(self) -> Description:
@@ -45,6 +46,8 @@ class Fragile:
             raise ZeroDivisionError("canary")
         text = frame.text_delta.text if body == "text_delta" else "opened"
         job.reply(progress=pb.Progress(what=text))
+        if text == "the end":
+            job.end()
 
     def close(self, job: Job) -> None:
         if job.header.traceparent == "crash in close":
@@ -74,6 +77,10 @@ def ask(running: Running, head: Header) -> None:
 def say(running: Running, head: Header, *texts: str) -> None:
     for text in texts:
         running[0].send(running[1], head, text_delta=pb.TextDelta(text=text))
+
+
+def grant(running: Running, head: Header) -> None:
+    running[0].send(running[1], head, synthesis_grant=pb.SynthesisGrant())
 
 
 def cancel(running: Running, head: Header) -> None:
@@ -212,6 +219,44 @@ async def test_a_cancel_that_was_overtaken_does_not_end_what_came_after_it(fragi
     cancel(fragile, header(generation=2))
     say(fragile, header(generation=2), "goes on")
     assert await said(fragile, 2) == ["opened", "goes on"]
+
+
+async def test_what_was_on_its_way_to_work_that_is_done_is_counted_and_nothing_else(fragile: Running) -> None:
+    before = FRAMES_DROPPED.labels("late")._value.get()
+    with structlog.testing.capture_logs() as logs:
+        ask(fragile, header())
+        say(fragile, header(), "the end")
+        grant(fragile, header())
+        grant(fragile, header(generation=1))  # of the session, which goes on counting beside this response
+        ask(fragile, header())
+        grant(fragile, header())  # work of this name is here again
+        assert await said(fragile, 4) == ["opened", "the end", "opened", "opened"]
+    assert FRAMES_DROPPED.labels("late")._value.get() == before + 2
+    assert fragile[0].bodies() == ["progress"] * 4
+    assert [line for line in logs if line["log_level"] != "info"] == []
+
+
+async def test_frames_for_work_that_never_was_or_did_not_end_well_are_answered(fragile: Running) -> None:
+    ask(fragile, header("r1"))
+    say(fragile, header("r1"), "the end")
+    ask(fragile, header("r1"))
+    say(fragile, header("r1"), "crash")
+    grant(fragile, header("r1"))
+    grant(fragile, header("r2"))
+    codes = [(await fragile[0].next("error")).error.code for _ in range(3)]
+    assert codes == [pb.Error.ENGINE_FAILED, pb.Error.UNKNOWN_SESSION, pb.Error.UNKNOWN_SESSION]
+
+
+async def test_the_work_that_was_done_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "COMPLETED_KEPT", 1)
+    async with serving(Fragile()) as fragile:
+        for name in ("r1", "r2"):
+            ask(fragile, header(name))
+            say(fragile, header(name), "the end")
+        grant(fragile, header("r2"))
+        grant(fragile, header("r1"))
+        error = await fragile[0].next("error")
+        assert (error.error.code, error.header.response_id) == (pb.Error.UNKNOWN_SESSION, "r1")
 
 
 async def test_duplicates_of_closing_and_cancelling_change_nothing(fragile: Running) -> None:
