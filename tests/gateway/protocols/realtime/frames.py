@@ -27,16 +27,28 @@ def rules(dialect: Dialect) -> Rules:
 
 def asked(dialect: Dialect, event: Any, config: SessionConfig | None = None) -> ClientEvent:
     """Return what *event*, the first of its connection, asks for."""
-    frame = event if isinstance(event, str) else json.dumps(event)
-    (read,) = ClientEvents(rules(dialect)).read(frame, config or SessionConfig(model="m"))
+    frame, config = _framed(event), config or SessionConfig(model="m")
+    (read,) = ClientEvents(rules(dialect)).read(frame, config)
+    assert at_once(dialect, frame, config) in (None, read)
     return read
 
 
 def refused(dialect: Dialect, event: Any, config: SessionConfig | None = None) -> EventError:
     """Return the error that *event* brings."""
+    frame, config = _framed(event), config or SessionConfig(model="m")
     with pytest.raises(EventError) as caught:
-        asked(dialect, event, config)
+        ClientEvents(rules(dialect)).read(frame, config)
+    assert at_once(dialect, frame, config) is None
     return caught.value
+
+
+def at_once(dialect: Dialect, frame: str, config: SessionConfig) -> ClientEvent | None:
+    """Return the audio of *frame*, the first of its connection, as it is read at once; None if it is left to `read`."""
+    return ClientEvents(rules(dialect)).append(frame.encode(), config)
+
+
+def _framed(event: Any) -> str:
+    return event if isinstance(event, str) else json.dumps(event)
 
 
 def updated(dialect: Dialect, session: Any, config: SessionConfig | None = None) -> SessionConfig:

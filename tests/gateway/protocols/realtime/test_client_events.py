@@ -11,10 +11,10 @@ import pytest
 from gateway.core.realtime import client_events as ask
 from gateway.core.realtime.config import AudioFormat, ResponseConfig, SessionConfig, Tool, ToolChoice
 from gateway.core.realtime.items import Item, Part
-from gateway.protocols.realtime.client_events import ClientEvents
+from gateway.protocols.realtime.client_events import SHORT_MS, ClientEvents
 from gateway.protocols.realtime.dialect import BETA, GA, Dialect
 from gateway.protocols.realtime.errors import EventError
-from tests.gateway.protocols.realtime.frames import AUDIO, DIALECTS, PNG, asked, refused, rules
+from tests.gateway.protocols.realtime.frames import AUDIO, DIALECTS, PNG, asked, at_once, refused, rules
 
 TRANSCRIBING = SessionConfig(type="transcription")
 
@@ -98,6 +98,22 @@ def test_audio_is_decoded_and_resampled(dialect: Dialect, keys: tuple[str, ...])
     assert (read.raw, len(read.pcm), read.event_id) == (bytes(960), 640, "a")
 
 
+@DIALECTS
+@pytest.mark.parametrize("keys", [("type", "audio", "event_id"), ("event_id", "audio", "type"), ("type", "audio")])
+@pytest.mark.parametrize("form", [AudioFormat(), AudioFormat("pcmu", 8_000)], ids=["pcm", "pcmu"])
+def test_short_audio_is_read_at_once(dialect: Dialect, keys: tuple[str, ...], form: AudioFormat) -> None:
+    config = SessionConfig(input_format=form)
+    short = form.bytes_per_s * SHORT_MS // 1000
+
+    def frame(size: int) -> str:
+        event = {"type": "input_audio_buffer.append", "audio": b64encode(bytes(size)).decode(), "event_id": "a"}
+        return json.dumps({key: event[key] for key in keys})
+
+    for size in (form.bytes_per_sample, short):
+        assert at_once(dialect, frame(size), config) == asked(dialect, frame(size), config)
+    assert at_once(dialect, frame(short + form.bytes_per_sample), config) is None
+
+
 @pytest.mark.parametrize("form", [AudioFormat("pcmu", 8_000), AudioFormat("pcma", 8_000), AudioFormat("pcm", 8_000)])
 def test_audio_is_read_in_the_format_in_force(form: AudioFormat) -> None:
     read = asked(GA, {"type": "input_audio_buffer.append", "audio": AUDIO}, SessionConfig(input_format=form))
@@ -124,9 +140,9 @@ def test_minutes_of_audio_come_in_pieces_that_are_what_small_ones_would_be() -> 
         appends = [event for event in events if isinstance(event, ask.AppendAudio)]
         return b"".join(a.pcm for a in appends), b"".join(a.raw for a in appends), len(appends)
 
-    at_once, in_frames = heard(len(raw)), heard(960)
-    assert at_once[:2] == in_frames[:2]
-    assert (at_once[2], in_frames[2]) == (4, 200)
+    in_one, in_frames = heard(len(raw)), heard(960)
+    assert in_one[:2] == in_frames[:2]
+    assert (in_one[2], in_frames[2]) == (4, 200)
 
 
 BAD_AUDIO = {

@@ -1,6 +1,7 @@
 """Anything may be sent: it is an event that is understood, or an error that names it; nothing else ever happens."""
 
 import json
+from base64 import b64encode
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +14,7 @@ from gateway.protocols.realtime.client_events import ClientEvents
 from gateway.protocols.realtime.dialect import BETA, CLIENT_EVENTS, GA, Dialect
 from gateway.protocols.realtime.errors import EventError
 from gateway.protocols.realtime.server_events import ServerEvents
-from tests.gateway.protocols.realtime.frames import AUDIO, PNG, rules, shown
+from tests.gateway.protocols.realtime.frames import AUDIO, PNG, at_once, rules, shown
 
 dialects = st.sampled_from([GA, BETA])
 configs = st.sampled_from(
@@ -101,7 +102,7 @@ VALID: list[dict[str, Any]] = [
 
 
 def check(dialect: Dialect, frame: str | bytes, config: SessionConfig, event_id: object = None) -> None:
-    """Let a connection read *frame*, and write what comes of it."""
+    """Let a connection read *frame*, and write what comes of it. What is read at once is the same."""
     writes = ServerEvents(dialect, "sess_1", "conv_1", 1)
     refused: EventError | None = None
     read: list[ClientEvent] = []
@@ -118,6 +119,9 @@ def check(dialect: Dialect, frame: str | bytes, config: SessionConfig, event_id:
     for event in read:
         if isinstance(event, UpdateSession):
             assert writes.opening(event.config)
+    if isinstance(frame, str):
+        appended = at_once(dialect, frame, config)
+        assert appended is None or [appended] == read
 
 
 @given(dialects, st.text(max_size=200) | st.binary(max_size=50), configs)
@@ -134,6 +138,13 @@ def test_any_document(dialect: Dialect, document: Any, config: SessionConfig) ->
 @given(dialects, events, configs)
 def test_any_event(dialect: Dialect, event: dict[str, Any], config: SessionConfig) -> None:
     check(dialect, json.dumps(event), config, event.get("event_id"))
+
+
+@given(dialects, st.binary(max_size=8_000), st.text(max_size=2), configs)
+def test_any_audio(dialect: Dialect, audio: bytes, more: str, config: SessionConfig) -> None:
+    frame = {"type": "input_audio_buffer.append", "audio": b64encode(audio).decode() + more}
+    check(dialect, json.dumps(frame), config)
+    check(dialect, json.dumps(frame, ensure_ascii=False), config)
 
 
 @given(dialects, configs, st.sampled_from(VALID), st.data())
