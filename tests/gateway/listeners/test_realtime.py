@@ -7,8 +7,8 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from base64 import b64encode
-from collections.abc import AsyncIterator
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -354,14 +354,35 @@ async def test_a_session_has_its_time(here: Suite, headers: dict[str, str]) -> N
     assert reason == events[-1]["error"]["message"]
 
 
-async def test_a_client_that_sends_too_much_is_read_slowly_and_loses_nothing(here: Suite) -> None:
+async def retrieved(client: ClientConnection, numbers: range) -> list[int]:
+    """Ask for items that there are not; return the numbers of the requests that are answered."""
+    for number in numbers:
+        await say(client, "conversation.item.retrieve", item_id="none", event_id=str(number))
+    return [int((await told_next(client, "error"))["error"]["event_id"]) for _ in numbers]
+
+
+async def appended(client: ClientConnection, numbers: range) -> list[int]:
+    """Append 1 ms of audio for each number, which is all of its samples; return the numbers that were heard."""
+    await say(client, "session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+    for number in numbers:
+        await say(client, "input_audio_buffer.append", audio=b64encode(number.to_bytes(2, "little") * 24).decode())
+    await say(client, "input_audio_buffer.commit")
+    item_id = (await told_next(client, "input_audio_buffer.committed"))["item_id"]
+    await say(client, "conversation.item.retrieve", item_id=item_id)
+    item = (await told_next(client, "conversation.item.retrieved"))["item"]
+    pcm = b64decode(item["content"][0]["audio"])
+    assert len(pcm) == 48 * len(numbers)
+    return [int.from_bytes(pcm[at : at + 2], "little") for at in range(0, len(pcm), 48)]
+
+
+@pytest.mark.parametrize("sent", [retrieved, appended])
+async def test_a_client_that_sends_too_much_is_read_slowly_and_loses_nothing(
+    here: Suite, sent: Callable[[ClientConnection, range], Awaitable[list[int]]]
+) -> None:
     async with listening(here, max_events_per_s=100) as listener, dial(listener) as client:
         await told_next(client)
         began = asyncio.get_running_loop().time()
-        for number in range(230):
-            await say(client, "conversation.item.retrieve", item_id="none", event_id=str(number))
-        got = [(await told_next(client, "error"))["error"]["event_id"] for _ in range(230)]
-        assert got == [str(number) for number in range(230)]
+        assert await sent(client, range(230)) == list(range(230))
         assert asyncio.get_running_loop().time() - began >= 0.25
 
 
