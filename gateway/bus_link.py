@@ -1,6 +1,8 @@
 """The gateway's end of the bus: one inbox for all sessions, the registry, renewals."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -106,7 +108,7 @@ class BusLink:
         for session_id in waiting:
             receiver = self._sessions.get(session_id)
             if receiver is not None:
-                receiver.look_again()
+                _tell(session_id, receiver.look_again)
 
     def is_missing(self, role: Role) -> bool:
         """Tell whether no replica can do *role* now, not even one that is full."""
@@ -165,8 +167,8 @@ class BusLink:
         """Let no session begin, and each leave as soon as it is answered."""
         self.draining = True
         self._tell_readiness()
-        for receiver in list(self._sessions.values()):
-            receiver.drain()
+        for session_id, receiver in list(self._sessions.items()):
+            _tell(session_id, receiver.drain)
 
     def close(self) -> None:
         """Close every socket."""
@@ -221,12 +223,12 @@ class BusLink:
         else:
             log.warning("service lost", role=replica.role.value, inbox=replica.inbox, why=why)
         self._node.forget(replica.inbox)
-        for receiver in list(self._sessions.values()):
-            receiver.replica_lost(replica)
+        for session_id, receiver in list(self._sessions.items()):
+            _tell(session_id, partial(receiver.replica_lost, replica))
 
     def _look_again(self) -> None:
-        for receiver in list(self._sessions.values()):
-            receiver.look_again()
+        for session_id, receiver in list(self._sessions.items()):
+            _tell(session_id, receiver.look_again)
 
     def _renew(self) -> None:
         """Renew all leases. Where there are none, too: a death shows by the end of the connection."""
@@ -242,3 +244,11 @@ class BusLink:
             self._was_missing = missing
             bus_metrics.READY.set(0 if missing or self.draining else 1)
             log.info("waiting for services", roles=[role.value for role in missing]) if missing else log.info("ready")
+
+
+def _tell(session_id: str, hear: Callable[[], None]) -> None:
+    """Tell one session; a bug that it meets is logged, and the others hear all the same."""
+    try:
+        hear()
+    except Exception:
+        log.exception("session failed", session=session_id)

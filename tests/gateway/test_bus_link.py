@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import structlog
 
 import gateway.bus_link
 from bus.frames import Frame, Header
@@ -21,6 +22,8 @@ class Listener:
     """A session that keeps what it hears from the bus."""
 
     def __init__(self) -> None:
+        self.broken = False
+        self.drained = False
         self.frames: list[tuple[str, Frame]] = []
         self.lost: list[Replica] = []
         self.looked = 0
@@ -34,21 +37,28 @@ class Listener:
     def replica_lost(self, replica: Replica) -> None:
         """Keep a replica."""
         self.lost.append(replica)
-        self._happened.set()
+        self._hears()
 
     def look_again(self) -> None:
         """Count."""
         self.looked += 1
-        self._happened.set()
+        self._hears()
 
     def drain(self) -> None:
-        """Nothing goes on."""
+        """Keep that."""
+        self.drained = True
+        self._hears()
 
     async def hears(self) -> None:
         """Wait until something more has come."""
         async with asyncio.timeout(PATIENCE_S):
             await self._happened.wait()
         self._happened.clear()
+
+    def _hears(self) -> None:
+        self._happened.set()
+        if self.broken:
+            raise ZeroDivisionError("canary")
 
 
 @pytest.fixture
@@ -166,6 +176,24 @@ async def test_sessions_look_again_at_every_beat(here: World, monkeypatch: pytes
     async with watching(here.link, monkeypatch):
         while listener.looked < 3:
             await listener.hears()
+
+
+async def test_a_session_that_fails_keeps_no_other_from_hearing(here: World) -> None:
+    sessions = {name: Listener() for name in ("one", "broken", "other")}
+    sessions["broken"].broken = True
+    for name, session in sessions.items():
+        here.link.attach(name, session)
+        here.link.wait(name)
+    with structlog.testing.capture_logs() as logs:
+        here.link.freed()
+        await until(lambda: sessions["other"].looked)
+        here.asr.restart()
+        await until(lambda: sessions["other"].looked == 2)
+        here.link.drain()
+    for session in sessions.values():
+        assert (session.looked, len(session.lost), session.drained) == (2, 1, True)
+    failures = [line["session"] for line in logs if line["event"] == "session failed"]
+    assert failures == ["broken"] * 4
 
 
 async def test_a_service_that_has_refused_is_left_alone_and_never_for_less_than_it_asked(here: World) -> None:
