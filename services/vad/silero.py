@@ -47,14 +47,15 @@ class SileroRows:
 
 
 def packaged_file(engine: str, names: tuple[str, ...]) -> Path:
-    """Return the first of the files *names* in the silero-vad package, without importing it.
+    """Return the first of the files *names* in the silero-vad package, without importing it, for the engine *engine*.
 
     Raises:
         ConfigurationError: the package is not installed, or holds no such file.
     """
     spec = find_spec("silero_vad")
     if spec is None or spec.origin is None:
-        raise ConfigurationError(f"engine {engine}: no package silero-vad; pip install --no-deps silero-vad")
+        remedy = f"pip install --no-deps -r services/vad/requirements/{engine}.txt"
+        raise ConfigurationError(f"engine {engine}: no package silero-vad; {remedy}")
     folder = Path(spec.origin).parent / "data"
     for name in names:
         if (folder / name).is_file():

@@ -1,5 +1,6 @@
 """Silero as matrix products: the numbers of ONNX Runtime, in any batch; what is refused, and how."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from services.vad.engines import silero, silero_onnx
 from services.vad.silero import packaged_file
 from services.vad.silero_network import SHAPES, Network
 from tests.services.vad.engines.test_engines import probabilities, recording, windows_of
+from tests.support.bus import PATIENCE_S
 
 # Sums are made, and so rounded, in another order in another library or, by a product's size, in the same one. What that
 # does to a state goes on: found were 1e-7 after a few windows, 9e-7 over whole recordings, 4e-6 to ONNX Runtime.
@@ -118,7 +120,8 @@ def test_minutes_of_silence_leave_no_number_too_small_to_be_quick(engine: silero
 
 def test_every_thread_has_the_limit_of_threads() -> None:
     # In a process of its own: only the thread that was first may set it.
-    found = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", LIMITED]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert found.stdout == "{1} {1} {1}\n"
 
 
@@ -128,6 +131,12 @@ def test_the_package_is_not_imported(engine: silero.Engine) -> None:
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.vad.silero.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=f"no package silero-vad; {re.escape(silero.REMEDY)}$"):
+        loaded()
+
+
+def test_a_missing_pool_limit_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     with pytest.raises(ConfigurationError, match=r"pip install --no-deps -r services/vad/requirements/silero\.txt$"):
         loaded()
