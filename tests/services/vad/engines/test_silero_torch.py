@@ -24,7 +24,7 @@ def test_an_unknown_device_is_refused(device: str) -> None:
 
 def test_it_gives_what_the_onnx_engine_gives() -> None:
     pytest.importorskip("torch", reason="torch is not installed (make test-engines installs it)")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (make test-engines installs it)")
     engines = silero_torch.Engine(silero_torch.Settings()), silero_onnx.Engine(silero_onnx.Settings())
     random = np.random.default_rng(8)
     loudness = np.array([[0.0], [0.01], [0.3]], np.float32)

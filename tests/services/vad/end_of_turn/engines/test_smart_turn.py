@@ -68,7 +68,7 @@ def test_another_model_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (make test-engines installs it)")
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(ConfigurationError, match=r"broken\.onnx") as refused:
