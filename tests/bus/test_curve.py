@@ -1,6 +1,5 @@
 """Keys on tcp sockets: who is on the list is served, everybody else is neither heard nor spoken to."""
 
-import asyncio
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,7 +15,8 @@ from bus.node import Node
 from bus.sockets import Context
 from proto.v1 import speech_pb2 as pb
 from tests.bus.test_node import metric
-from tests.support.bus import PATIENCE_S, ipc_folder
+from tests.support.bus import ipc_folder
+from tests.support.waiting import until
 
 FOLDERS = ("gateway", "vad")
 
@@ -69,12 +69,6 @@ async def peer() -> AsyncIterator[Peers]:
     peers = Peers()
     yield peers
     peers.close()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - the thing under test wakes nobody else
-            await asyncio.sleep(0.005)
 
 
 async def until_refused(reason: str, count: float) -> None:

@@ -1,7 +1,7 @@
 """A process on the bus: it survives what it receives, and holds a bounded number of peers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from bus.frames import Frame, Header
 from bus.node import Node, reachable
 from bus.sockets import HARD_LIMIT_BYTES
 from proto.v1 import speech_pb2 as pb
-from tests.support.bus import PATIENCE_S, ipc_folder
+from tests.support.bus import ipc_folder
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -46,12 +47,6 @@ async def peers(folder: Path) -> AsyncIterator[tuple[Peer, Peer]]:
     yield here, there
     here.close()
     there.close()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - the thing under test wakes nobody else
-            await asyncio.sleep(0.002)
 
 
 def frame(session_id: str = "s1", reply_to: str = "", **body: Any) -> Frame:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket as posix
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from bus import sockets
 from bus.errors import ConfigurationError
 from bus.sockets import HARD_LIMIT_BYTES, Context, Inbox, Lane, Outbox, Receive, ipc_path
 from tests.support.bus import PATIENCE_S, ipc_folder
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -68,12 +69,6 @@ class Taken:
     def __call__(self, batch: list[bytes]) -> None:
         self.messages += batch
         self.batches.append(len(batch))
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - the thing under test wakes nobody else
-            await asyncio.sleep(0.002)
 
 
 async def read_all(pull: zmq.Socket[bytes], count: int) -> list[bytes]:

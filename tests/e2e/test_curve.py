@@ -22,9 +22,9 @@ from launcher.bench.suite import free_port
 from launcher.keys import new
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import announcement
-from tests.gateway.services import until
 from tests.support.bus import PATIENCE_S
 from tests.support.sound import silence, tone
+from tests.support.waiting import until
 
 ROLES = ("vad", "asr", "llm", "tts")
 ENGINES = ("--vad=energy", "--asr=scripted", "--llm=scripted", "--tts=scripted")

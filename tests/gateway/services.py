@@ -1,7 +1,7 @@
 """Services in the test's own loop that do what the test says, and a client that keeps what it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from gateway.raw_driver import RawDriver
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import ROLE_NUMBERS, announcement
 from tests.support.bus import PATIENCE_S, ipc_folder
+from tests.support.waiting import until
 
 N = TypeVar("N")
 
@@ -250,13 +251,6 @@ class World:
         self.link.close()
         for service in self.services:
             service.close()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds of which nobody tells."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -14,8 +14,9 @@ from gateway.bus_link import BusLink
 from gateway.core.events import Role
 from gateway.settings import GatewaySettings
 from proto.v1 import speech_pb2 as pb
-from tests.gateway.services import FakeService, until
+from tests.gateway.services import FakeService
 from tests.support.bus import ipc_folder
+from tests.support.waiting import until
 
 ANSWER_SAMPLES = 5000
 SILENCE = bytes(16_384)

@@ -1,14 +1,16 @@
 """One session on the bus: what services are asked, what becomes of their mistakes, and that no place is left behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from bus.frames import Frame, answer
-from gateway import asking
+from gateway import asking, raw_driver
 from gateway.core import commands as do
+from gateway.core import events as ev
 from gateway.core.events import Role
 from gateway.core.input import BLOCK_BYTES, IN_FLIGHT_MS
 from gateway.core.response import Status
@@ -17,8 +19,9 @@ from gateway.driver import UNRESPONSIVE_MS
 from gateway.errors import RefusedError
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import ROLE_NUMBERS
-from tests.gateway.services import AT_ONCE, SECOND, FakeClient, FakeService, World, until, world
+from tests.gateway.services import AT_ONCE, SECOND, FakeClient, FakeService, World, world
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -716,6 +719,114 @@ async def test_nothing_is_left_behind_after_every_service_has_failed_once(here: 
     here.driver.close()
     assert here.places() == {}
     assert here.link.sessions == 0
+
+
+# -- bugs -------------------------------------------------------------------------------------------------------------
+
+
+class BrokenCore(Session):
+    """A core that meets a bug in all it hears from when the test says so, the end of its client included."""
+
+    broken = False
+
+    def receive(self, event: ev.Event, now_ms: float) -> list[do.Command]:
+        """Apply the event, and do not come to an end."""
+        commands = super().receive(event, now_ms)
+        if self.broken:
+            raise ZeroDivisionError("canary")
+        return commands
+
+
+async def in_the_middle_of_an_answer(here: World, monkeypatch: pytest.MonkeyPatch, client: FakeClient) -> BrokenCore:
+    """Return the core of an open session with an answer under way, and audio that the vad has not used."""
+    monkeypatch.setattr(raw_driver, "Session", BrokenCore)
+    here.client, here.driver = client, here.new_driver(client)
+    await here.opened()
+    await here.driver.feed(SECOND)
+    await here.says(1, "hello")
+    core = here.driver._core
+    assert isinstance(core, BrokenCore)
+    core.broken = True
+    return core
+
+
+async def hears_a_frame(here: World) -> None:
+    here.vad.send(here.header(turn_id=2), speech_started=pb.SpeechStarted(at_sample=64_000, decided_at_sample=64_000))
+    await until(lambda: here.client.disconnected)
+
+
+async def hears_audio(here: World) -> None:
+    here.driver.hear(SECOND[:BLOCK_BYTES])
+
+
+async def hears_the_clock(here: World) -> None:
+    here.driver._tick()
+
+
+async def hears_of_a_backlog(here: World) -> None:
+    here.driver.backlog(100)
+
+
+async def hears_of_a_loss(here: World) -> None:
+    here.llm.restart()
+    await until(lambda: here.client.disconnected)
+
+
+async def hears_that_a_vad_is_there(here: World) -> None:
+    here.driver._places.release_vad()
+    here.driver.look_again()
+
+
+@pytest.mark.parametrize(
+    "hears",
+    [hears_a_frame, hears_audio, hears_the_clock, hears_of_a_backlog, hears_of_a_loss, hears_that_a_vad_is_there],
+)
+async def test_a_bug_in_the_core_ends_the_session_whatever_it_hears(
+    here: World, monkeypatch: pytest.MonkeyPatch, hears: Callable[[World], Awaitable[None]]
+) -> None:
+    core = await in_the_middle_of_an_answer(here, monkeypatch, FakeClient())
+    feeding = asyncio.create_task(here.driver.finish())
+    with structlog.testing.capture_logs() as logs:
+        await hears(here)
+        here.driver.close()  # as listeners do then
+        await until(lambda: not here.link.sessions)
+    assert here.client.disconnected == [("internal error", False)]
+    (failure,) = [line for line in logs if line["log_level"] == "error"]
+    assert (failure["event"], failure["session"], failure["exc_info"]) == (
+        "session failed",
+        here.driver.session_id,
+        True,
+    )
+    assert here.places() == {}
+    for service in (here.vad, here.asr, here.llm, here.tts):
+        assert (await service.next("session_close")).header.session_id == here.driver.session_id
+    assert here.driver._timer is None or here.driver._timer.cancelled()
+    await asyncio.wait_for(feeding, PATIENCE_S)
+    core.broken = False
+    told = len(here.client.told)
+    here.driver.look_again()
+    here.driver.hear(SECOND[:BLOCK_BYTES])
+    assert len(here.client.told) == told
+    assert here.places() == {}
+
+
+async def test_a_session_ends_though_the_core_fails_at_its_end(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await in_the_middle_of_an_answer(here, monkeypatch, FakeClient())
+    here.driver.close()
+    await until(lambda: not here.link.sessions)
+    assert here.places() == {}
+
+
+async def test_a_session_ends_though_its_client_cannot_be_told(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf(FakeClient):
+        def disconnect(self, reason: str, *, try_again: bool = False) -> None:
+            super().disconnect(reason, try_again=try_again)
+            raise ZeroDivisionError("canary")
+
+    await in_the_middle_of_an_answer(here, monkeypatch, Deaf())
+    here.driver.hear(SECOND[:BLOCK_BYTES])
+    await until(lambda: not here.link.sessions)
+    assert here.places() == {}
 
 
 @pytest.mark.parametrize("role", list(Role))

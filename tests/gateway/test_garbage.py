@@ -1,17 +1,12 @@
 import asyncio
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from gateway import garbage
-from tests.gateway.services import until
-
-
-@dataclass
-class Clients:
-    sessions: int = 0
+from tests.gateway.clients import Clients
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from gateway.core.events import Role
 from gateway.places import Avoided, Places
 from proto.v1 import speech_pb2 as pb
 from tests.gateway.replicas import announcement
-from tests.gateway.services import World, until, world
+from tests.gateway.services import World, world
+from tests.support.waiting import until
 
 BOTH = (Role.LLM, Role.TTS)
 

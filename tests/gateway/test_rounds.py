@@ -2,16 +2,11 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 import pytest
 
 from gateway import rounds
-
-
-@dataclass
-class Clients:
-    sessions: int
+from tests.gateway.clients import Clients
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from gateway.core.events import Role
 from gateway.registry import GONE_AFTER_S
 from gateway.unfit import Unfit, flaw
 from tests.gateway.replicas import announcement
-from tests.gateway.services import World, until, world
+from tests.gateway.services import World, world
+from tests.support.waiting import until
 
 NEWER = PROTOCOL_VERSION + 1
 

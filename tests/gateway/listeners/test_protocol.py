@@ -1,7 +1,7 @@
 """Messages that are taken and sent as they come, beside those that go the ordinary way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from gateway.listeners.protocol import WebSocketProtocol, send_at_once, take_at_once
+from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 
 class App:
@@ -55,21 +56,14 @@ async def talking(app: App) -> AsyncIterator[ClientConnection]:
     web = Starlette(routes=[WebSocketRoute("/", app.converse)])
     server = uvicorn.Server(uvicorn.Config(web, port=0, ws=WebSocketProtocol, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it tells nobody
-        await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
+        await until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
         async with connect(f"ws://127.0.0.1:{port}", proxy=None) as client:
             yield client
     finally:
         server.should_exit = True
-        await serving
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - what is waited for happens in the server
-            await asyncio.sleep(0.005)
+        await asyncio.wait_for(serving, PATIENCE_S)
 
 
 async def test_messages_that_are_taken_at_once_do_not_overtake_those_that_are_not() -> None:
@@ -103,11 +97,7 @@ async def test_what_is_sent_at_once_arrives_and_nothing_goes_when_the_connection
     app.gate.set()
     async with talking(app) as client:
         await client.send("hello")
-        assert await asyncio.wait_for(client.recv(), 20) == "heard hello"
+        assert await asyncio.wait_for(client.recv(), PATIENCE_S) == "heard hello"
         await client.close()
-        await asyncio.wait_for(app.over.wait(), 20)
-        try:
-            raise AssertionError(await client.recv())
-        except ConnectionClosed:
-            pass
+        await asyncio.wait_for(app.over.wait(), PATIENCE_S)
     assert app.sent == [True, False]

@@ -18,9 +18,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.listeners.web import WebListener
-from tests.gateway.services import until
 from tests.gateway.suite import Suite, suite, told, tone
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 BETA = {"OpenAI-Beta": "realtime=v1"}
 PATHS = ["/v1/realtime", "/realtime", "/openai/v1/realtime"]

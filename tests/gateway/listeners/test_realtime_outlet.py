@@ -6,6 +6,7 @@ import pytest
 
 from gateway.listeners import realtime_outlet
 from gateway.listeners.realtime_outlet import RealtimeOutlet
+from tests.support.waiting import until
 
 
 class Client:
@@ -85,8 +86,7 @@ async def test_what_goes_at_once_does_not_overtake_what_waits() -> None:
     goes = True
     outlet.put("3")  # 2 is in the hands of the transport
     gate.set()
-    while len(got) < 3:  # noqa: ASYNC110 - the outlet tells nobody
-        await asyncio.sleep(0)
+    await until(lambda: len(got) == 3)
     outlet.put("4")
     outlet.end()
     await asyncio.wait_for(writing, 5)

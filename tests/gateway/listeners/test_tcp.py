@@ -13,9 +13,9 @@ import gateway.listeners.tcp
 from bus.errors import ConfigurationError
 from gateway.listeners.tcp import TcpListener
 from gateway.protocols.pcm import CLIENT_BLOCK_BYTES
-from tests.gateway.services import until
 from tests.gateway.suite import ANSWER_SAMPLES, SILENCE, Suite, suite, told, tone
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 ANSWER_BYTES = -(-ANSWER_SAMPLES * 2 // CLIENT_BLOCK_BYTES) * CLIENT_BLOCK_BYTES
 

@@ -19,9 +19,9 @@ from gateway.listeners.web import WebListener
 from gateway.raw_driver import RawDriver
 from gateway.registry import Wish
 from proto.v1 import speech_pb2 as pb
-from tests.gateway.services import until
 from tests.gateway.suite import ANSWER_SAMPLES, SILENCE, Suite, suite, told, tone
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 
 @asynccontextmanager

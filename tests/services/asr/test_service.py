@@ -12,8 +12,9 @@ from proto.v1 import speech_pb2 as pb
 from services.asr.engine import Abilities, Engine, Recognised, Request
 from services.asr.engines import scripted
 from services.asr.service import Recognition
-from tests.services.asr.turns import Speaker, tone, until
+from tests.services.asr.turns import Speaker, tone
 from tests.support.bus import PATIENCE_S, FakeGateway, serving
+from tests.support.waiting import until
 
 Asr = tuple[FakeGateway, str]
 

@@ -1,16 +1,15 @@
 """Turns as a VAD would send them, for the tests of this service."""
 
-import asyncio
 import math
 import wave
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from bus.frames import Header
 from proto.v1 import speech_pb2 as pb
-from tests.support.bus import PATIENCE_S, FakeGateway
+from tests.support.bus import FakeGateway
 
 SAMPLE_RATE = 16_000
 CHUNK_BYTES = 1024  # 32 ms, what a VAD window is
@@ -32,13 +31,6 @@ def recording(path: Path) -> bytes:
     """Return the samples of a 16 kHz mono recording."""
     with wave.open(str(path)) as file:
         return bytes(file.readframes(file.getnframes()))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until *condition* holds, not for ever."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
 
 
 class Speaker:

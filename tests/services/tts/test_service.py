@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.tts.engines import scripted
 from services.tts.service import Synthesis
 from services.tts.settings import Speaking
 from tests.support.bus import FakeGateway, serving
+from tests.support.waiting import until
 
 ALL = 10_000_000  # ms; a grant for everything
 TEXT = "Hello! The first **tone 440** is heard, I think. 🙂 And then 50% more... "
@@ -122,12 +123,6 @@ class Gate:
                 yield np.full(640, 5000, np.int16).tobytes()
         finally:
             self.closed.set()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - what is waited for happens on other threads, too
-            await asyncio.sleep(0.005)
 
 
 # -- text -------------------------------------------------------------------------------------------------------------

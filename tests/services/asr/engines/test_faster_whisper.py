@@ -22,8 +22,9 @@ from services.asr.whisper import loading
 from services.asr.whisper.guards import Decoded
 from services.asr.whisper.model import Model
 from services.asr.whisper.window import Window, samples_of
-from tests.services.asr.turns import Speaker, recording, until
+from tests.services.asr.turns import Speaker, recording
 from tests.support.bus import PATIENCE_S, serving
+from tests.support.waiting import until
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed (make test-engines installs it)")
 

@@ -16,8 +16,9 @@ from proto.v1 import speech_pb2 as pb
 from services.asr.engines import pocketsphinx
 from services.asr.engines.pocketsphinx import Engine, Settings, recognise
 from services.asr.service import Recognition
-from tests.services.asr.turns import Speaker, recording, until
+from tests.services.asr.turns import Speaker, recording
 from tests.support.bus import FakeGateway, serving
+from tests.support.waiting import until
 
 pytest.importorskip("pocketsphinx")
 pytestmark = pytest.mark.asyncio(loop_scope="module")

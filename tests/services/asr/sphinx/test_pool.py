@@ -10,7 +10,7 @@ import pytest
 from bus.errors import ConfigurationError, EngineError
 from services.asr.sphinx import remote
 from services.asr.sphinx.pool import Pool
-from tests.services.asr.turns import until
+from tests.support.waiting import until
 
 # Speaks the workers' protocol; hangs for ever when it hears "hang", dies when it hears "die".
 PRETENDER = """

@@ -14,8 +14,8 @@ from services.asr.whisper.rounds import Rounds
 from services.asr.whisper.scheduler import Scheduler, Ticket
 from services.asr.whisper.turn import Asked, Turn
 from services.asr.whisper.window import LONGEST, Window
-from tests.services.asr.turns import until
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 
 class Slow:

@@ -12,7 +12,7 @@ from services.llm.local.alone import Alone
 from services.llm.local.batches import Batches
 from services.llm.local.decoding import Asked, Decoder, ends_of
 from services.llm.local.loading import Loaded
-from tests.services.asr.turns import until
+from tests.support.waiting import until
 
 BEGINNINGS = ("Once upon a time", "One day, a dog", "Lily and Tom went to", "The sun")
 TOKENS = 24
