@@ -14,8 +14,9 @@ from gateway.bus_link import MIN_RETRY_MS, BusLink
 from gateway.core.events import Role
 from gateway.registry import Replica
 from proto.v1 import speech_pb2 as pb
-from tests.gateway.services import World, until, world
+from tests.gateway.services import World, world
 from tests.support.bus import PATIENCE_S
+from tests.support.waiting import until
 
 
 class Listener:
