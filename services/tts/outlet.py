@@ -33,7 +33,7 @@ class Outlet:
     Pieces of a clause that wait leave together, up to *joined_ms* in a frame: every frame costs who receives it.
     """
 
-    def __init__(self, job: Job, sample_rate: int, granted_ms: int, joined_ms: int = 0) -> None:
+    def __init__(self, job: Job, sample_rate: int, granted_ms: int, joined_ms: int) -> None:
         self._job = job
         self._rate = sample_rate
         self._joined_bytes = 2 * (sample_rate * joined_ms // 1000)

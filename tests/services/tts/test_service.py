@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from bus.frames import Frame, Header
 from bus.tasks import TaskHandler
@@ -88,6 +89,10 @@ def text_of(spoken: list[pb.SpeechOut]) -> str:
 def tone_of(pcm: bytes, rate: int) -> float:
     samples = np.frombuffer(pcm, "<i2")
     return float(np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples))
+
+
+def clauses_made() -> float:
+    return REGISTRY.get_sample_value("speech_tts_clauses_total", {"outcome": "spoken"}) or 0.0
 
 
 @asynccontextmanager
@@ -249,6 +254,15 @@ async def test_frames_have_the_length_set() -> None:
     async with suite(None, {"chunk_ms": 20, "joined_ms": 0}) as s:
         s.ask(text="Hello there, friend.")
         assert max(len(speech.pcm) for speech in await s.done()) == 640
+
+
+async def test_what_is_ready_when_its_grant_comes_leaves_in_longer_frames() -> None:
+    async with suite(None, {"chunk_ms": 20}, ms_per_character=55) as s:
+        made = clauses_made()
+        s.ask(text="tone 440", granted_ms=0)
+        await until(lambda: clauses_made() > made)
+        s.send(synthesis_grant=pb.SynthesisGrant(until_ms=ALL))
+        assert [len(speech.pcm) // 32 for speech in await s.done()] == [200, 200, 40]
 
 
 async def test_pauses_follow_the_marks() -> None:
