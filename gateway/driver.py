@@ -78,6 +78,11 @@ class Core(Protocol):
         ...
 
     @property
+    def patient(self) -> bool:
+        """Whether audio may wait a moment: nothing urgent, a turn's end or an interruption, can be in it."""
+        ...
+
+    @property
     def newest_turn(self) -> int:
         """The number of the turn that began last."""
         ...
@@ -156,6 +161,8 @@ class Driver:
         self._hear: Frames = {
             "audio_ack": self._from_vad(self._on_audio_ack),
             "speech_started": self._from_vad(self._on_speech_started),
+            "speech_paused": self._from_vad(self._on_speech_paused),
+            "speech_resumed": self._from_vad(self._on_speech_resumed),
             "speech_stopped": self._from_vad(self._on_speech_stopped),
             "transcript": self._on_transcript,
             "text_delta": self._of_request(self._on_text),
@@ -213,6 +220,11 @@ class Driver:
     def wants_audio(self) -> bool:
         """Whether there is room for more of the client's audio."""
         return self._core.wants_audio
+
+    @property
+    def patient(self) -> bool:
+        """Whether the client's audio may wait a moment for more of it."""
+        return self._core.patient
 
     async def wait_for_room(self) -> None:
         """Wait while the vad is too far behind for more of the client's audio."""
@@ -299,6 +311,12 @@ class Driver:
         if self._core.newest_turn != newest_turn:
             self._waterfall = Waterfall()  # not at the stop: a quick transcript overtakes that
             self._recognising.began(turn_id, frame.header.next)
+
+    def _on_speech_paused(self, frame: Frame) -> None:
+        self._receive(ev.SpeechPaused(frame.header.turn_id))
+
+    def _on_speech_resumed(self, frame: Frame) -> None:
+        self._receive(ev.SpeechResumed(frame.header.turn_id))
 
     def _on_speech_stopped(self, frame: Frame) -> None:
         said = frame.speech_stopped

@@ -58,6 +58,20 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The speaker of an open turn has fallen silent: the turn may be about to end."""
+
+    turn_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """The speaker goes on with the turn."""
+
+    turn_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechStopped:
     """The turn is over; its transcript is being made."""
 
@@ -181,6 +195,8 @@ Event = (
     | ClientGone
     | AudioConsumed
     | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
     | SpeechStopped
     | PartialTranscript
     | Transcript

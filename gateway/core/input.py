@@ -8,6 +8,9 @@ BYTES_PER_MS: Final = SAMPLE_RATE * 2 // 1000
 # The vad looks at windows of 512 samples (32 ms); blocks that end on a window's border cost it nothing, and a shorter
 # block would only wait there instead of here.
 WINDOW_BYTES: Final = 1024
+# Silence after which a speaker may be about to end the turn: from then on no audio waits for more. That is known well
+# before the turn ends if the silence that ends it is twice as long. (Six windows of Silero.)
+PAUSE_MS: Final = 192
 # Large messages travel in blocks of 16 windows (half a second), so that one client's file does not hold up the others.
 BLOCK_BYTES: Final = 16 * WINDOW_BYTES
 # How far the vad may be behind before the client is no longer read.
@@ -19,6 +22,11 @@ BACK_MS: Final = 2000
 KEPT_MS: Final = 180_000
 # The protocol lets the vad use so much before it says so (AudioAck).
 UNTOLD_MS: Final = 500
+
+
+def pause_ms_before(silence_ms: int) -> int:
+    """Return the pause to be told of before *silence_ms* of silence end a turn; 0: there is no time to tell."""
+    return PAUSE_MS if silence_ms >= 2 * PAUSE_MS else 0
 
 
 def to_ms(samples: int) -> int:

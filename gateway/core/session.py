@@ -35,7 +35,9 @@ from gateway.core.events import (
     PartialTranscript,
     ResponseFailed,
     Role,
+    SpeechPaused,
     SpeechReceived,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     SynthesisDone,
@@ -45,7 +47,15 @@ from gateway.core.events import (
     TurnFailed,
     TurnTaken,
 )
-from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS, SAMPLE_RATE, InputAudio, to_ms
+from gateway.core.input import (
+    BACK_MS,
+    BYTES_PER_MS,
+    IN_FLIGHT_MS,
+    SAMPLE_RATE,
+    InputAudio,
+    pause_ms_before,
+    to_ms,
+)
 from gateway.core.playout import PlayOut
 from gateway.core.response import Response, Status
 from gateway.core.turn import Turns, TurnState
@@ -111,12 +121,15 @@ class Session:
         self._watch = Watch(now_ms, settings.starvation_ms, settings.vad_timeout_ms)
         self._audible_until_ms = now_ms
         self._backlog_since_ms: float | None = None
+        self._is_told_of_pauses = pause_ms_before(settings.silence_duration_ms) > 0
         self._receivers: dict[type[Any], Callable[[Any], None]] = {
             AudioReceived: self._audio,
             Backlog: self._backlog,
             ClientGone: self._client_gone,
             AudioConsumed: self._consumed,
             SpeechStarted: self._speech_started,
+            SpeechPaused: self._turns.pause,
+            SpeechResumed: self._turns.pause,
             SpeechStopped: self._speech_stopped,
             PartialTranscript: self._partial_transcript,
             Transcript: self._transcript,
@@ -138,6 +151,17 @@ class Session:
     def wants_audio(self) -> bool:
         """Whether more of the client's audio should be read."""
         return not self._input.full
+
+    @property
+    def patient(self) -> bool:
+        """Whether audio may wait a moment: nothing urgent, a turn's end or an interruption, can be in it."""
+        match self._turns.state:
+            case TurnState.SPEAKING:
+                return self._is_told_of_pauses and not self._turns.paused
+            case TurnState.LISTENING:
+                return self._response is None and not self._playing()
+            case TurnState.TRANSCRIBING:
+                return False
 
     @property
     def conversation(self) -> Conversation:

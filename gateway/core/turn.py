@@ -17,7 +17,15 @@ from enum import Enum
 from typing import Final
 
 from gateway.core.errors import IllegalTransitionError
-from gateway.core.events import InputLost, SpeechStarted, SpeechStopped, Transcript, TurnFailed
+from gateway.core.events import (
+    InputLost,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    TurnFailed,
+)
 
 TurnEvent = SpeechStarted | SpeechStopped | Transcript | TurnFailed | InputLost
 
@@ -60,6 +68,8 @@ class Turns:
     def __init__(self) -> None:
         self.state = TurnState.LISTENING
         self.newest = 0
+        self.paused = False
+        """Whether the speaker of the open turn has fallen silent, as far as the vad has told."""
         self._awaited: set[int] = set()
         self._early: dict[int, Transcript | TurnFailed] = {}  # at most EARLY_TURNS, more are dropped
 
@@ -100,6 +110,11 @@ class Turns:
         self._early = {later: end for later, end in self._early.items() if later > turn_id}
         return early
 
+    def pause(self, event: SpeechPaused | SpeechResumed) -> None:
+        """Note that the speaker of the open turn falls silent, or goes on. That changes no state."""
+        if self.state is TurnState.SPEAKING and event.turn_id == self.newest:
+            self.paused = isinstance(event, SpeechPaused)
+
     def receive(self, event: TurnEvent) -> None:
         """Apply *event*.
 
@@ -119,4 +134,5 @@ class Turns:
                 self._awaited.discard(self.newest)
         if state is not TurnState.SPEAKING:
             state = TurnState.TRANSCRIBING if self._awaited else TurnState.LISTENING
+        self.paused = self.paused and state is TurnState.SPEAKING and not isinstance(event, SpeechStarted)
         self.state = state

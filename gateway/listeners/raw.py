@@ -8,6 +8,7 @@ import structlog
 
 from gateway.bus_link import BusLink
 from gateway.core.events import Role
+from gateway.core.input import pause_ms_before
 from gateway.core.session import SessionSettings
 from gateway.errors import RefusedError, UnknownNameError
 from gateway.metrics import SESSIONS_REFUSED
@@ -58,6 +59,7 @@ def open_session(
             prefix_padding_ms=settings.prefix_padding_ms,
             silence_duration_ms=settings.silence_duration_ms,
             min_speech_ms=settings.min_speech_ms,
+            pause_ms=pause_ms_before(settings.silence_duration_ms),
         ),
         recognition=pb.Recognition(language=language, partials=True),
         voice=asked.get("voice") or settings.voice,

@@ -136,7 +136,6 @@ async def test_bodies_that_mean_nothing_yet_are_passed_over(here: World) -> None
     request = await here.says(1, "hello")
     here.llm.answer(request, progress=pb.Progress(what="thinking"))
     here.llm.answer(request, tool_call=pb.ToolCall(call_id="c", name="clock", complete=True))
-    here.vad.send(here.header(), speech_paused=pb.SpeechPaused())
     here.answers(request, "Hi.", b"\1\0")
     assert (await here.client.next(do.ResponseDoneNotice)).status is Status.COMPLETED
 

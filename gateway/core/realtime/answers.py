@@ -7,6 +7,7 @@ question was not understood because the recogniser failed ends failed.
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from gateway.core.realtime import client_events as client
@@ -108,6 +109,7 @@ class Answers:
         self.made = True
         if event.in_conversation:
             self.active = response
+            self._scene.heard_until_ms = inf
         self._scene.say(tell.ResponseCreated(response.view(self.conversation_id)))
 
     def answer(self, entry: Entry) -> None:
@@ -314,6 +316,7 @@ class Answers:
         scene.say(tell.ResponseDone(view))
         if response is self.active:
             self.active = None
+            scene.heard_until_ms = (response.first_audio_at_ms or scene.now_ms) + response.audio_ms
             self._ended(response)
             queued, self._queued = self._queued, None
             if queued is not None and not queued.deleted:

@@ -8,6 +8,7 @@ without such a model, or whose model is too slow, counts silence: the more eager
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.core.input import PAUSE_MS, pause_ms_before
 from gateway.core.realtime.config import SessionConfig
 
 # Silence that ends a turn, in ms. 500 ms is the protocol's default for server_vad; a speaker who thinks pauses for a
@@ -16,8 +17,6 @@ SILENCE_OF_EAGERNESS_MS: Final = {"low": 1600, "medium": 900, "auto": 900, "high
 # The probability from which on the model ends a turn. 0.5 is where smart-turn's own users put it.
 THRESHOLD_OF_EAGERNESS: Final = {"low": 0.75, "medium": 0.5, "auto": 0.5, "high": 0.25}
 UNFINISHED_OF_EAGERNESS_MS: Final = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
-# Six windows of Silero. Smart-turn was trained on pauses of some 200 ms.
-PAUSE_MS: Final = 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def endpointing_of(config: SessionConfig) -> Endpointing:
         return Endpointing(
             manual=False,
             silence_duration_ms=SILENCE_OF_EAGERNESS_MS[detection.eagerness],
-            pause_ms=PAUSE_MS,
+            pause_ms=PAUSE_MS,  # smart-turn was trained on pauses of some 200 ms
             end_of_turn_threshold=THRESHOLD_OF_EAGERNESS[detection.eagerness],
             unfinished_silence_ms=UNFINISHED_OF_EAGERNESS_MS[detection.eagerness],
         )
@@ -56,4 +55,5 @@ def endpointing_of(config: SessionConfig) -> Endpointing:
         threshold=detection.threshold,
         prefix_padding_ms=detection.prefix_padding_ms,
         silence_duration_ms=detection.silence_duration_ms,
+        pause_ms=pause_ms_before(detection.silence_duration_ms),
     )

@@ -16,6 +16,8 @@ from gateway.core.events import (
     PartialTranscript,
     ResponseFailed,
     Role,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     SynthesisDone,
@@ -39,7 +41,9 @@ __all__ = [
     "ResponseFailed",
     "Role",
     "ServiceEvent",
+    "SpeechPaused",
     "SpeechReceived",
+    "SpeechResumed",
     "SpeechStarted",
     "SpeechStopped",
     "SynthesisDone",
@@ -89,6 +93,8 @@ ServiceEvent = (
     | ClientGone
     | AudioConsumed
     | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
     | SpeechStopped
     | PartialTranscript
     | Transcript

@@ -15,6 +15,7 @@ from gateway.core.realtime import client_events as client
 from gateway.core.realtime import commands as do
 from gateway.core.realtime import events as ev
 from gateway.core.realtime import notices as tell
+from gateway.core.realtime.config import SessionConfig
 from gateway.core.realtime.conversation import Conversation, Entry
 from gateway.core.realtime.endpointing import endpointing_of
 from gateway.core.realtime.items import Item, Part
@@ -22,7 +23,7 @@ from gateway.core.realtime.scene import Scene
 from gateway.core.realtime.segment import Segment, Stage
 from gateway.core.realtime.tape import ClientClock, Tape
 from gateway.core.realtime.transcripts import Transcripts
-from gateway.core.turn import TurnState
+from gateway.core.turn import Turns, TurnState
 from gateway.core.utterances import Utterances
 from gateway.core.watch import Watch
 
@@ -67,6 +68,7 @@ class Hearing:
         self._buffered_ms = 0.0
         self._newest_used = 0
         self._committed_ms = 0.0
+        self._patient_in_speech = _is_patient_in_speech(scene.config)
         self._input_open = True
         self._input_due_ms: float | None = None  # when a turn ends whose vad is lost
         self._moved_turn = 0  # the last turn that went from one vad to another
@@ -115,6 +117,20 @@ class Hearing:
     def in_turn(self) -> bool:
         """Whether the vad has a turn open."""
         return self._turns.state is TurnState.SPEAKING
+
+    @property
+    def patient(self) -> bool:
+        """Whether audio may wait a moment: nothing urgent, a turn's end or an interruption, can be in it."""
+        if not self._detects:
+            return False  # each append is answered for by itself
+        if self._open is not None:
+            return self._patient_in_speech and not self._turns.paused
+        return self._scene.now_ms >= self._scene.heard_until_ms
+
+    @property
+    def turns(self) -> Turns:
+        """The turns of the vad."""
+        return self._turns
 
     @property
     def quiet(self) -> bool:
@@ -214,6 +230,7 @@ class Hearing:
             if self._open is None:  # silence that detection has passed over
                 self._buffered_ms = 0.0
         self._scene.config = new
+        self._patient_in_speech = _is_patient_in_speech(new)
         if new.input_format != old.input_format:
             self._buffered_ms = 0.0
             self._tape.use_format(new.input_format.ms(1) ** -1, new.input_format.bytes_per_sample)
@@ -477,6 +494,12 @@ class Hearing:
 
     def _new_item_id(self) -> str:
         return self._scene.new_id("item")
+
+
+def _is_patient_in_speech(config: SessionConfig) -> bool:
+    """Tell whether audio may wait until the vad tells of a pause. A model that is asked at pauses wants them early."""
+    asked = endpointing_of(config)
+    return asked.pause_ms > 0 and not asked.end_of_turn_threshold
 
 
 def _begins_before(event: ev.SpeechStarted, sample: int) -> bool:

@@ -18,6 +18,8 @@ class Scene:
     now_ms: float
     new_id: Callable[[str], str]
     out: list[do.Command] = field(default_factory=list)
+    heard_until_ms: float = 0.0
+    """When the client will have played all of the answers; infinite while one is being made."""
 
     def say(self, *commands: do.Command) -> None:
         """Have *commands* carried out after those before them."""

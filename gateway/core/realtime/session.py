@@ -69,6 +69,8 @@ class RealtimeSession:
             ev.ClientGone: lambda _event: self._close(),
             ev.AudioConsumed: hearing.consumed,
             ev.SpeechStarted: hearing.speech_started,
+            ev.SpeechPaused: hearing.turns.pause,
+            ev.SpeechResumed: hearing.turns.pause,
             ev.SpeechStopped: hearing.speech_stopped,
             ev.PartialTranscript: hearing.texts.partial,
             ev.Transcript: hearing.texts.transcript,
@@ -116,6 +118,11 @@ class RealtimeSession:
     def caught_up(self) -> bool:
         """Whether the vad may have used all audio: it need not acknowledge the last of it."""
         return self._hearing.caught_up
+
+    @property
+    def patient(self) -> bool:
+        """Whether audio may wait a moment: nothing urgent, a turn's end or an interruption, can be in it."""
+        return self._hearing.patient
 
     @property
     def newest_turn(self) -> int:

@@ -528,6 +528,38 @@ def test_half_duplex_hears_silence_while_the_answer_is_audible() -> None:
     assert any(after)
 
 
+# -- audio that may wait --------------------------------------------------------------------------------------------
+
+
+def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -> None:
+    story = Story()
+    patient = [story.session.patient]
+    story.starts_speaking(1)
+    patient.append(story.session.patient)
+    story.tell(ev.SpeechPaused(1))
+    patient.append(story.session.patient)
+    story.tell(ev.SpeechResumed(1))
+    patient.append(story.session.patient)
+    assert patient == [True, True, False, True]
+    story.stops_speaking(1)
+    assert not story.session.patient  # the user may go on, which takes the answer back
+    story.tell(ev.Transcript(1, "hello", 1000))
+    assert not story.session.patient
+    story.answers("r1", "Good day.", 320)
+    story.wait(250)
+    assert story.session.response is None
+    assert not story.session.patient  # the client still plays
+    story.wait(100)
+    story.sends(32)
+    assert story.session.patient
+
+
+def test_in_speech_that_a_short_silence_ends_no_audio_waits() -> None:
+    story = Story(SessionSettings(silence_duration_ms=200))
+    story.starts_speaking(1)
+    assert not story.session.patient
+
+
 # -- a client that does not read --------------------------------------------------------------------------------------
 
 

@@ -81,6 +81,12 @@ class Conversation(RuleBasedStateMachine):
         self.pool.append(ev.SpeechStarted(self.turns, max(0, at - 4800), at))
 
     @precondition(lambda self: self.turns)
+    @rule(back=st.integers(0, 1), goes_on=st.booleans())
+    def vad_hears_a_pause(self, *, back: int, goes_on: bool) -> None:
+        turn_id = max(1, self.turns - back)
+        self.pool.append(ev.SpeechResumed(turn_id) if goes_on else ev.SpeechPaused(turn_id))
+
+    @precondition(lambda self: self.turns)
     @rule(back=st.integers(0, 1))
     def vad_hears_a_turn_end(self, back: int) -> None:
         at = self.story.sent_samples

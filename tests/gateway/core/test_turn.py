@@ -5,7 +5,15 @@ from itertools import product
 import pytest
 
 from gateway.core.errors import IllegalTransitionError
-from gateway.core.events import InputLost, SpeechStarted, SpeechStopped, Transcript, TurnFailed
+from gateway.core.events import (
+    InputLost,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    TurnFailed,
+)
 from gateway.core.turn import TRANSITIONS, TurnEvent, Turns, TurnState
 
 EVENTS: list[TurnEvent] = [
@@ -132,3 +140,28 @@ def test_what_is_expected_is_never_illegal(state: TurnState, event: TurnEvent) -
     turns = turns_in(state)
     if turns.expects(event):
         turns.receive(event)
+
+
+def test_a_pause_lasts_until_the_speaker_goes_on() -> None:
+    turns = turns_in(TurnState.SPEAKING)
+    turns.pause(SpeechPaused(1))
+    assert turns.paused
+    turns.pause(SpeechResumed(1))
+    assert not turns.paused
+
+
+@pytest.mark.parametrize("event", [SpeechStopped(1, 0, 0), SpeechStarted(2, 0, 0), InputLost("gone")], ids=repr)
+def test_a_pause_ends_with_its_turn(event: TurnEvent) -> None:
+    turns = turns_in(TurnState.SPEAKING)
+    turns.pause(SpeechPaused(1))
+    turns.receive(event)
+    assert not turns.paused
+
+
+def test_pauses_of_other_turns_are_late() -> None:
+    turns = turns_in(TurnState.SPEAKING)
+    turns.pause(SpeechPaused(2))
+    assert not turns.paused
+    turns = turns_in(TurnState.TRANSCRIBING)
+    turns.pause(SpeechPaused(1))
+    assert not turns.paused

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.input import BYTES_PER_MS
+from gateway.core.input import BYTES_PER_MS, PAUSE_MS
 from gateway.core.realtime import client_events as client
 from gateway.core.realtime import commands as do
 from gateway.core.realtime import events as ev
@@ -119,7 +119,13 @@ def test_semantic_detection_waits_by_eagerness(
 
 def test_plain_detection_asks_no_model() -> None:
     asked = Story().session.endpointing
-    assert (asked.pause_ms, asked.end_of_turn_threshold, asked.unfinished_silence_ms) == (0, 0.0, 0)
+    assert (asked.pause_ms, asked.end_of_turn_threshold, asked.unfinished_silence_ms) == (PAUSE_MS, 0.0, 0)
+
+
+def test_no_pause_is_told_of_where_a_short_silence_ends_the_turn() -> None:
+    story = Story()
+    story.detects(silence_duration_ms=2 * PAUSE_MS - 1)
+    assert story.session.endpointing.pause_ms == 0
 
 
 def test_detection_is_tuned_while_it_runs() -> None:

@@ -569,3 +569,38 @@ def test_a_vad_that_is_still_busy_is_waited_for_before_a_commit_is_taken_for_sil
     story.tell(ev.AudioConsumed(16_000))
     assert told(story.wait(SETTINGS.settle_ms - 100)) == []
     assert told(story.tell(ev.AudioConsumed(32_000))) == ["TranscriptionCompleted"]
+
+
+# -- audio that may wait --------------------------------------------------------------------------------------------
+
+
+def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -> None:
+    story = Story()
+    patient = [story.session.patient]
+    story.starts_speaking(1)
+    patient.append(story.session.patient)
+    story.tell(ev.SpeechPaused(1))
+    patient.append(story.session.patient)
+    story.tell(ev.SpeechResumed(1))
+    patient.append(story.session.patient)
+    assert patient == [True, True, False, True]
+    story.stops_speaking(1)
+    assert not story.session.patient  # the answer that is to come may be interrupted
+    story.tell(ev.Transcript(1, "hello", 1000))
+    story.answers("Good day.", 320)
+    story.sends(288)
+    assert not story.session.patient  # the client still plays what it has
+    story.sends(64)
+    assert story.session.patient
+
+
+def test_what_a_model_hears_at_a_pause_does_not_wait() -> None:
+    story = Story()
+    story.detects(type="semantic_vad")
+    story.starts_speaking(1)
+    assert not story.session.patient
+
+
+def test_without_detection_no_audio_waits() -> None:
+    """An append that has no room is told by its own id."""
+    assert not Story(MANUAL).session.patient
