@@ -5,17 +5,22 @@ from typing import Final
 
 # Stretches of silence remembered one by one; positions before them are no longer asked for.
 REMEMBERED: Final = 64
+# Less is joined to what came before it; 20 ms of 16 or 24 kHz (640 and 960 bytes) are kept as they came.
+SMALL_BYTES: Final = 512
 
 
 class Tape:
     """Audio in the session's input format, found by its place on the session's audio clock (ms).
 
     Holds what lies after the place given to `forget_before`, and never more than *most_ms*: the oldest is forgotten.
+    However small the pieces in which audio comes, of two neighbours that are held one has `SMALL_BYTES` or more: there
+    are at most two for each `SMALL_BYTES` of audio, and they take less than a third more memory than the audio itself.
     """
 
     def __init__(self, bytes_per_ms: float, sample_bytes: int, most_ms: float) -> None:
         self._most_ms = most_ms
-        self._held: deque[bytes] = deque()  # as it came: to join it would cost more than all else that is done with it
+        # As it came: to join all would cost more than all else that is done with it. Small pieces are in bytearrays.
+        self._held: deque[bytes | bytearray] = deque()
         self._skipped = 0  # bytes of the first piece that are forgotten
         self._bytes = 0  # held, without them
         self._start_ms = 0.0
@@ -43,7 +48,12 @@ class Tape:
 
     def append(self, audio: bytes) -> None:
         """Append audio."""
-        self._held.append(audio)
+        if len(audio) >= SMALL_BYTES:
+            self._held.append(audio)
+        elif self._held and isinstance(last := self._held[-1], bytearray) and len(last) < SMALL_BYTES:
+            last += audio
+        else:
+            self._held.append(bytearray(audio))
         self._bytes += len(audio)
         self._end_ms += len(audio) / self._bytes_per_ms
         if self._end_ms - self._start_ms > self._most_ms:
@@ -62,7 +72,7 @@ class Tape:
     def read(self, start_ms: float, end_ms: float) -> bytes:
         """Return what is held between two places."""
         begin, end = self._size(start_ms) + self._skipped, self._size(end_ms) + self._skipped
-        pieces: list[bytes] = []
+        pieces: list[bytes | bytearray] = []
         for piece in self._held:
             if end <= 0:
                 break
