@@ -7,6 +7,8 @@ sessions that nobody opened. What comes is kept per session while the session is
 import asyncio
 import itertools
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -206,9 +208,25 @@ class Session:
             came = ", ".join(f"{count} {body}" for body, count in self.counts().items()) or "nothing"
             raise BrokenRuleError(f"no {' or '.join(bodies)} within {within_s:g} s; came: {came}") from None
 
-    def of(self, *bodies: str, passed_on: bool = False) -> list[Received]:
-        """Return every frame so far with one of *bodies*."""
-        return [one for one in self.frames if one.body in bodies and one.passed_on is passed_on]
+    def of(self, *bodies: str) -> list[Received]:
+        """Return every answer so far with one of *bodies*."""
+        return [one for one in self.frames if one.body in bodies and not one.passed_on]
+
+    async def passed_on(self, *bodies: str, up_to: Callable[[Frame], object]) -> list[Received]:
+        """Return every frame with one of *bodies* (any, if none is named) that went to the next service.
+
+        Answers do not tell that it has come, because it comes on another socket: waits until a frame is there of which
+        *up_to* holds. If none comes in time, what did come is returned, and has to be judged.
+        """
+        found: list[Received] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience_s):
+                while True:
+                    found = [one for one in self.frames if one.passed_on and (not bodies or one.body in bodies)]
+                    if any(up_to(one.frame) for one in found):
+                        break
+                    await self._peer.arrival()
+        return found
 
     def counts(self) -> dict[str, int]:
         """Return how many frames of which body came so far."""

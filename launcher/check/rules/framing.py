@@ -42,9 +42,9 @@ async def passes_on_for_the_gateway(subject: Subject) -> str:
     """Look at what came to the next service's inbox."""
     async with subject.session() as session:
         await subject.do(session)
-        if not session.of("generation_done", passed_on=True):  # it comes on another socket
-            await session.next("generation_done", passed_on=True)
-        passed_on = [received for received in session.frames if received.passed_on]
+        passed_on = await session.passed_on(up_to=lambda frame: frame.HasField("generation_done"))
+        if not passed_on:
+            raise BrokenRuleError("nothing came to `next`")
         for received in passed_on:
             _expect_ids(received, subject.work.header(session), reply_to=subject.peer.address)
         return f"{len(passed_on)} frames"

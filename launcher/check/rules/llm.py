@@ -35,8 +35,12 @@ async def tells_both_the_same(subject: Subject) -> str:
         session.send(header, generation_request=request("What can you do?", most_tokens=MOST_TOKENS))
         await session.next("generation_done")
         await subject.quiet(WATCHED_S)
-        here, there = session.of("text_delta"), session.of("text_delta", passed_on=True)
-        _expect_counted(session.of("text_delta", "generation_done", passed_on=True))
+        here = session.of("text_delta")
+        passed_on = await session.passed_on(
+            "text_delta", "generation_done", up_to=lambda frame: frame.HasField("generation_done")
+        )
+        _expect_counted(passed_on)
+        there = [one for one in passed_on if one.body == "text_delta"]
         if [one.frame.text_delta for one in here] != [one.frame.text_delta for one in there]:
             raise BrokenRuleError(f"{len(here)} deltas went to the gateway, {len(there)} others to `next`")
     return f"{len(here)} deltas to each"

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-from bus.frames import Header
+from bus.frames import Frame, Header
 from launcher.check.peer import Received, Session
 from launcher.check.rule import VAD, BrokenRuleError, Rule, SkippedError, rule
 from launcher.check.sound import RATE, silence, voice
@@ -156,7 +157,8 @@ async def streams_turns_without_a_gap(subject: Subject) -> str:
         for stopped in session.of("speech_stopped"):
             turn = stopped.frame.header.turn_id
             (started,) = (one for one in session.of("speech_started") if one.frame.header.turn_id == turn)
-            speech = [one for one in session.of("speech", passed_on=True) if one.frame.header.turn_id == turn]
+            speech = await session.passed_on("speech", up_to=partial(_ends, turn))
+            speech = [one for one in speech if one.frame.header.turn_id == turn]
             _expect_turn(subject, hearing, speech, (started, stopped))
             turns += 1
         if session.of("speech"):
@@ -196,7 +198,8 @@ async def ends_turns_on_commit(subject: Subject) -> str:
         at = started.frame.speech_started.at_sample, stopped.frame.speech_stopped.at_sample
         if more or at != (0, hearing.at_sample):
             raise BrokenRuleError(f"the turn went from {at[0]} to {at[1]}, not from 0 to {hearing.at_sample}")
-        _expect_turn(subject, hearing, session.of("speech", passed_on=True), (started, stopped))
+        speech = await session.passed_on("speech", up_to=partial(_ends, stopped.frame.header.turn_id))
+        _expect_turn(subject, hearing, speech, (started, stopped))
         session.send(hearing.header, input_commit=pb.InputCommit(at_sample=hearing.at_sample))
         await subject.fence()
         if len(session.of("speech_stopped")) > 1:
@@ -214,12 +217,14 @@ async def forgets_turns_on_clear(subject: Subject) -> str:
         await session.next("speech_started")
         session.send(hearing.header, input_clear=pb.InputClear(at_sample=hearing.at_sample))
         await subject.fence()
-        if session.of("speech_stopped") or any(one.frame.speech.last for one in session.of("speech", passed_on=True)):
+        if session.of("speech_stopped"):
             raise BrokenRuleError("the cleared turn was ended")
         await hearing.say(voice(0.5))
         turn = (await session.next("speech_started")).frame.header.turn_id
         if turn != 2:  # noqa: PLR2004 - the one after the first
             raise BrokenRuleError(f"the turn after a cleared one has the number {turn}, not 2")
+        if any(_ends(1, one.frame) for one in await session.passed_on("speech", up_to=partial(_is_of, 2))):
+            raise BrokenRuleError("the cleared turn's speech was ended")
     return "no end, and the next turn is number 2"
 
 
@@ -236,7 +241,8 @@ async def uses_no_audio_twice(subject: Subject) -> str:
         session.send(hearing.header, input_commit=pb.InputCommit(at_sample=hearing.at_sample))
         stopped = await session.next("speech_stopped")
         await subject.fence()
-        _expect_turn(subject, hearing, session.of("speech", passed_on=True), (session.of("speech_started")[0], stopped))
+        speech = await session.passed_on("speech", up_to=partial(_ends, stopped.frame.header.turn_id))
+        _expect_turn(subject, hearing, speech, (session.of("speech_started")[0], stopped))
     return "250 ms came twice and were heard once"
 
 
@@ -272,6 +278,14 @@ async def _hear_two(subject: Subject, session: Session) -> Hearing:
             raise BrokenRuleError("it heard no speech in the recording")
         raise SkippedError(NO_SPEECH)
     return hearing
+
+
+def _is_of(turn: int, frame: Frame) -> bool:
+    return frame.header.turn_id == turn
+
+
+def _ends(turn: int, frame: Frame) -> bool:
+    return frame.speech.last and _is_of(turn, frame)
 
 
 def _expect_turn(subject: Subject, hearing: Hearing, speech: list[Received], ends: tuple[Received, Received]) -> None:
