@@ -8,30 +8,36 @@ nothing waits at all.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from gateway.garbage import Clients
 
-# Up to so many sessions nothing is ever held up; rounds have their full length at `MANY`.
-FEW: Final = 16
-MANY: Final = 64
+# Up to so many sessions nothing is ever held up: rounds would cost more than they save.
+FEW: Final = 32
 # So often the loop turns in a round: what comes is read and handled, answers to it are read, handed on, written.
 TURNS: Final = 3
 LOOK_EVERY_S: Final = 0.25
 
 
-async def keep(clients: Clients, round_ms: float) -> None:
-    """Hold rounds of *round_ms* for ever, the time that work takes included; 0: none."""
-    loop = asyncio.get_running_loop()
-    began_s = 0.0
+async def keep(
+    clients: Clients,
+    round_ms: float,
+    clock: Callable[[], float] = time.monotonic,
+    rest: Callable[[float], None] = time.sleep,
+) -> None:
+    """Hold rounds of *round_ms* for ever, the time that work takes included; 0: none.
+
+    *rest* lets as many seconds of *clock* pass. That nothing else runs meanwhile is the purpose.
+    """
+    began_s = clock()
     while round_ms:
-        crowd = min(1.0, (clients.sessions - FEW) / (MANY - FEW))
-        if crowd <= 0:
+        if clients.sessions <= FEW:
             await asyncio.sleep(LOOK_EVERY_S)
             continue
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        left_s = began_s + crowd * round_ms / 1000 - loop.time()
+        left_s = began_s + round_ms / 1000 - clock()
         if left_s > 0:
-            time.sleep(left_s)  # noqa: ASYNC251 - that nothing runs meanwhile is the purpose
-        began_s = loop.time()
+            rest(left_s)
+        began_s = clock()
