@@ -68,7 +68,9 @@ class TurnSettings(BaseModel):
     threshold: float = Field(0.5, gt=0, lt=1, description="speech probability that opens a turn")
     prefix_padding_ms: int = Field(300, ge=0, le=2000, description="audio before the onset that belongs to the turn")
     silence_duration_ms: int = Field(500, ge=100, le=10_000, description="silence that ends the turn")
-    min_speech_ms: int = Field(64, ge=0, le=2000, description="speech shorter than this opens no turn")
+    min_speech_ms: int = Field(
+        64, ge=0, le=2000, description="speech shorter than this opens no turn, as far as the detector tells"
+    )
     reopen_ms: int = Field(
         1000, ge=0, le=10_000, description="a speaker who goes on within this after the end of a turn continues it"
     )

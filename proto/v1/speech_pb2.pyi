@@ -533,7 +533,7 @@ class Endpointing(_message.Message):
     silence_duration_ms: _builtins.int
     """silence that ends the turn"""
     min_speech_ms: _builtins.int
-    """speech shorter than this opens no turn"""
+    """speech shorter than this opens no turn; what the detector is known to miss counts"""
     pause_ms: _builtins.int
     """silence after which SpeechPaused is sent; 0: never"""
     max_speech_ms: _builtins.int

@@ -13,7 +13,7 @@ positions are sample counts at 16 kHz, time passes only when audio does.
 
 Speech begins with a probability of `threshold` or more; silence begins only below `threshold` - 0.15, and only a window
 below that ends or pauses a turn (as Silero's own VADIterator does it). What lies between changes nothing.
-A turn opens after `min_speech_ms` of it; a window of `SURE` or more counts twice.
+A turn opens after `min_speech_ms` of it; when the detector is sure (`SURE`), what it is known to miss counts too.
 At a pause a model may be asked whether the turn is over (`advise`). If it is, the turn ends where the model was asked,
 however much silence has been heard since; if not, a longer silence ends it. Until the model has answered, and without
 one, `silence_duration_ms` rules.
@@ -29,8 +29,7 @@ SAMPLES_PER_MS: Final = 16
 # Silero's VADIterator: the distance that keeps a probability that trembles about the threshold from cutting a word.
 HYSTERESIS: Final = 0.15
 LEAST_NEGATIVE_THRESHOLD: Final = 0.01
-# A detector's probability rises a window or two after the speech (Silero's by 30 to 100 ms, measured). A window that it
-# is so sure of stands for one more: the window before it, which was speech already.
+# From here on a detector is taken for sure that this is speech.
 SURE: Final = 0.9
 
 
@@ -144,10 +143,14 @@ class IllegalCueError(Exception):
 
 
 class Endpointer:
-    """Turns probabilities into events. Call its methods in the order of the audio, each sample once."""
+    """Turns probabilities into events. Call its methods in the order of the audio, each sample once.
 
-    def __init__(self, parameters: Parameters) -> None:
+    *onset_lag_ms*: how much speech the detector misses before the first window that it calls so.
+    """
+
+    def __init__(self, parameters: Parameters, onset_lag_ms: int = 0) -> None:
         self.parameters = parameters
+        self._onset_lag = onset_lag_ms * SAMPLES_PER_MS
         self.state = State.QUIET
         self._floor = 0  # no turn begins before this
         self._onset = 0  # where the speech of ONSET began
@@ -170,7 +173,8 @@ class Endpointer:
         elif probability < max(asked.threshold - HYSTERESIS, LEAST_NEGATIVE_THRESHOLD):
             silent = True
             self._on_silence(start)
-        spoken = end - self._onset + (end - start if probability >= SURE else 0)
+        sure = probability >= max(SURE, asked.threshold)
+        spoken = end - self._onset + (self._onset_lag if sure else 0)
         if self.state is State.ONSET and spoken >= asked.min_speech_ms * SAMPLES_PER_MS:
             self._go(Cue.SPOKEN)
             self._begin(self._earliest(self._onset), end, events)

@@ -15,7 +15,8 @@ FIRST_ROWS: Final = 64
 class Engine(Protocol):
     """Tells speech from anything else, for the windows of many sessions in one step.
 
-    A session is known by a number, its *row*. The service calls one method at a time, `step` on a thread.
+    A session is known by a number, its *row*. The service calls one method at a time: `step` on the event loop or on a
+    thread, the others on the event loop.
     """
 
     name: str
@@ -28,6 +29,10 @@ class Engine(Protocol):
     """In a step of so many a window costs hardly more than in a larger one."""
     pace_s: float
     """How long a step of many sessions may wait for so many: no more than nobody notices before a turn ends."""
+    inline_windows: int
+    """Steps of up to so many run on the event loop: handing them to a thread would take longer than they hold it up."""
+    onset_lag_ms: int
+    """Of speech that the engine has become sure of, so much at least came before the first window that it called so."""
 
     def load(self) -> None:
         """Make the model ready.
@@ -48,7 +53,7 @@ class Engine(Protocol):
     def step(self, windows: Floats, rows: Rows) -> Floats:
         """Return the speech probabilities [N], 0..1, of the next windows [N, window_samples], -1..1, of N sessions.
 
-        No row may occur twice. What a session gets does not depend on the others in the batch.
+        No row may occur twice. What a session gets does not depend on the others in the batch, but for rounding (1e-5).
 
         Raises:
             EngineError: the model failed.

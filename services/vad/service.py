@@ -29,8 +29,6 @@ from services.vad.session import Session
 
 log = structlog.get_logger(__name__)
 
-# Up to so many windows a step runs on the event loop itself: see README, "Measured".
-MOST_INLINE: Final = 4
 # With more than `FEW` sessions a step begins the engine's `pace_s` after the one before it, or once enough windows are
 # due: alone a window costs twice what it costs among 16, and some ms are nothing beside the silence that ends a turn.
 FEW: Final = 16
@@ -87,7 +85,8 @@ class VadHandler:
         session = self._sessions.get(job)
         if session is None:
             ask = partial(self._advisor.ask, job) if self._advisor is not None else None
-            session = self._sessions[job] = Session(job, frame, self._engine.window_samples, ask)
+            engine = self._engine
+            session = self._sessions[job] = Session(job, frame, engine.window_samples, ask, engine.onset_lag_ms)
         else:
             session.take(body, frame)
         self._settle(session)
@@ -160,7 +159,7 @@ class VadHandler:
         if not batch:
             self._stepping = False
             return
-        if len(batch) <= MOST_INLINE:
+        if len(batch) <= self._engine.inline_windows:
             self._stepped(batch, self._run(batch))
         else:
             self._thread.submit(self._run_and_return, batch)

@@ -61,7 +61,12 @@ class Session:
     """
 
     def __init__(
-        self, job: Job, frame: Frame, window_samples: int, ask: Callable[[int, bytes], None] | None = None
+        self,
+        job: Job,
+        frame: Frame,
+        window_samples: int,
+        ask: Callable[[int, bytes], None] | None = None,
+        onset_lag_ms: int = 0,
     ) -> None:
         opened = frame.session_open
         self.job = job
@@ -69,7 +74,7 @@ class Session:
         self.queued = False  # for the engine, or in its hands
         self._window = window_samples
         self._intake = Intake(frame.header, position_of(opened.at_sample))
-        self._endpointer = Endpointer(parameters_of(opened.endpointing))
+        self._endpointer = Endpointer(parameters_of(opened.endpointing), onset_lag_ms)
         self._recognition = opened.recognition
         self._generation = frame.header.generation
         self._turn_id = max(opened.first_turn_id, 1) - 1

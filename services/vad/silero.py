@@ -15,6 +15,8 @@ from services.vad.engine import Floats, Rows, StateRows
 WINDOW: Final = 512
 CONTEXT: Final = 64
 LSTM: Final = 128
+# The probability rises a window or more after the speech, on the recordings that the project is tried with.
+ONSET_LAG_MS: Final = 32
 
 
 class SileroRows:

@@ -35,6 +35,8 @@ class Engine:
     window_samples = WINDOW
     most_windows = 32
     enough_windows = 16
+    inline_windows = 32
+    onset_lag_ms = 0
     pace_s = 0.004
 
     def __init__(self, settings: Settings) -> None:

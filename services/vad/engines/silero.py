@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from bus.errors import ConfigurationError
 from services.vad import onnx_tensors
 from services.vad.engine import Floats, Rows
-from services.vad.silero import WINDOW, SileroRows, first_line, packaged_file
+from services.vad.silero import ONSET_LAG_MS, WINDOW, SileroRows, first_line, packaged_file
 from services.vad.silero_network import MOST, Network
 
 FILES: Final = ("silero_vad_16k_op15.onnx",)
@@ -39,6 +39,8 @@ class Engine:
     window_samples = WINDOW
     most_windows = MOST  # 1 ms
     enough_windows = 32
+    inline_windows = MOST
+    onset_lag_ms = ONSET_LAG_MS
     pace_s = 0.010  # with 100 sessions some 28 windows. A step after a rest costs 0.35 ms before it costs by the window
 
     def __init__(self, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from bus.errors import ConfigurationError, EngineError
 from services.vad.engine import Floats, Rows
-from services.vad.silero import WINDOW, SileroRows, first_line, packaged_file
+from services.vad.silero import ONSET_LAG_MS, WINDOW, SileroRows, first_line, packaged_file
 
 FILES: Final = ("silero_vad_16k_op15.onnx", "silero_vad.onnx")
 REMEDY: Final = "pip install --no-deps -r services/vad/requirements/silero-onnx.txt"
@@ -35,6 +35,8 @@ class Engine:
     window_samples = WINDOW
     most_windows = 32  # 1.8 ms. Beyond 16 each more costs as much (57 us), so more would only make the others wait
     enough_windows = 16
+    inline_windows = 4
+    onset_lag_ms = ONSET_LAG_MS
     pace_s = 0.004
 
     def __init__(self, settings: Settings) -> None:

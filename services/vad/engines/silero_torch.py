@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from bus.errors import ConfigurationError, EngineError
 from services.vad.engine import Floats, Rows
-from services.vad.silero import WINDOW, SileroRows, first_line, packaged_file
+from services.vad.silero import ONSET_LAG_MS, WINDOW, SileroRows, first_line, packaged_file
 
 FILES: Final = ("silero_vad.jit",)
 REMEDY: Final = "pip install -r services/vad/requirements/silero-torch.txt"
@@ -38,6 +38,8 @@ class Engine:
     window_samples = WINDOW
     most_windows = 512
     enough_windows = 128
+    inline_windows = 4
+    onset_lag_ms = ONSET_LAG_MS
     pace_s = 0.016  # with 100 sessions some 50 windows, which cost half of what 12 do
 
     def __init__(self, settings: Settings) -> None:

@@ -66,8 +66,6 @@ def test_the_table_is_the_law(state: State, cue: Cue) -> None:
         pytest.param("...#.#.#", [], id="nor do single windows add up"),
         pytest.param("...##", [started(2, 5)], id="two are a turn, which begins one before"),
         pytest.param("...#+", [started(2, 5)], id="speech that fades is still speech"),
-        pytest.param("...!", [started(2, 4)], id="one is enough where the detector is sure: it is late"),
-        pytest.param("...#!", [started(2, 5)], id="and tells no more than two"),
         pytest.param("##", [started(0, 2)], id="nothing is before the session"),
         pytest.param("...##..", [started(2, 5), stopped(7)], id="two silent windows end it"),
         pytest.param("...##.#.#..", [started(2, 5), stopped(11)], id="one does not"),
@@ -81,6 +79,25 @@ def test_the_table_is_the_law(state: State, cue: Cue) -> None:
 )
 def test_speech_and_silence_make_turns(windows: str, events: list[Event]) -> None:
     assert hear(Endpointer(QUICK), windows) == events
+
+
+@pytest.mark.parametrize(
+    ("windows", "lag_ms", "events"),
+    [
+        pytest.param("...!", 32, [started(2, 4)], id="one window is enough where the detector is sure, and late"),
+        pytest.param("...#!", 32, [started(2, 5)], id="and tells no more than two"),
+        pytest.param("...#.", 32, [], id="but not where it is not sure"),
+        pytest.param("...!.", 0, [], id="nor where it is not late"),
+    ],
+)
+def test_speech_that_a_detector_misses_counts_where_it_is_sure(windows: str, lag_ms: int, events: list[Event]) -> None:
+    assert hear(Endpointer(QUICK, lag_ms), windows) == events
+
+
+def test_sure_is_never_less_than_the_threshold() -> None:
+    endpointer = Endpointer(replace(QUICK, threshold=0.97, min_speech_ms=96), 32)
+    for number, probability in enumerate([0.98, 0.95]):
+        assert endpointer.hear(number * W, (number + 1) * W, probability) == []
 
 
 @pytest.mark.parametrize(

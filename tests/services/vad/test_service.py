@@ -36,9 +36,10 @@ async def served() -> AsyncIterator[Served]:
 class Gated(energy.Engine):
     """Takes its first step only when `opened`, on the engine's thread; keeps the size of every step."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    inline_windows = 0
+
+    def __init__(self) -> None:
         super().__init__(energy.Settings())
-        monkeypatch.setattr(vad, "MOST_INLINE", 0)  # every step goes to the thread
         self._loop = asyncio.get_running_loop()
         self.entered, self.opened = asyncio.Event(), threading.Event()
         self.sizes: list[int] = []
@@ -146,8 +147,8 @@ async def test_sessions_heard_together_get_what_each_gets_alone(speech: Path) ->
             assert b"".join(frame.speech.pcm for frame in of(served, name, "speech")) == alone[name]
 
 
-async def test_many_sessions_are_heard_in_common_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Gated(monkeypatch)
+async def test_many_sessions_are_heard_in_common_steps() -> None:
+    engine = Gated()
     async with serving(VadHandler(engine), engine="energy") as served:
         names = [f"s{number}" for number in range(50)]
         for name in names:
@@ -160,8 +161,8 @@ async def test_many_sessions_are_heard_in_common_steps(monkeypatch: pytest.Monke
     assert engine.sizes[1] == max(engine.sizes) == engine.most_windows
 
 
-async def test_seconds_in_one_session_do_not_hold_up_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Gated(monkeypatch)
+async def test_seconds_in_one_session_do_not_hold_up_another() -> None:
+    engine = Gated()
     async with serving(VadHandler(engine), engine="energy") as served:
         open_session(served, "dump")
         open_session(served, "live")
@@ -216,12 +217,13 @@ async def test_closing_gives_the_place_back_and_the_next_session_starts_afresh()
         assert of(served, "first", "speech_stopped") == []
 
 
-@pytest.mark.parametrize("sessions", [1, vad.MOST_INLINE + 1])
+@pytest.mark.parametrize("on_thread", [False, True])
 @pytest.mark.parametrize("error", [EngineError("canary"), ZeroDivisionError("canary")], ids=["foreseen", "crash"])
 async def test_a_failing_engine_ends_the_sessions_it_failed_and_serves_the_next(
-    sessions: int, error: Exception
+    error: Exception, *, on_thread: bool
 ) -> None:
     class Failing(energy.Engine):
+        inline_windows = 0 if on_thread else 32
         failing = True
 
         def step(self, windows: Floats, rows: Rows) -> Floats:
@@ -231,7 +233,7 @@ async def test_a_failing_engine_ends_the_sessions_it_failed_and_serves_the_next(
 
     engine = Failing(energy.Settings())
     async with serving(VadHandler(engine), engine="energy") as served:
-        names = {f"s{number}" for number in range(sessions)}
+        names = {f"s{number}" for number in range(5)}
         for name in names:
             open_session(served, name)
             say(served, LOUD, name)
@@ -243,8 +245,8 @@ async def test_a_failing_engine_ends_the_sessions_it_failed_and_serves_the_next(
         assert (await served[0].next("speech_started")).header.session_id == "next"
 
 
-async def test_a_session_closed_while_the_engine_hears_it_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Gated(monkeypatch)
+async def test_a_session_closed_while_the_engine_hears_it_leaves_no_trace() -> None:
+    engine = Gated()
     async with serving(VadHandler(engine), engine="energy") as served:
         for name in ("closed", "kept"):
             open_session(served, name)
