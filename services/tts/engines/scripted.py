@@ -6,6 +6,7 @@ import re
 import time
 import zlib
 from collections.abc import Generator
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -78,12 +79,20 @@ class Engine:
 
     def _tone(self, frequency_hz: int, samples: int, *, fails: bool) -> Generator[bytes, None, None]:
         time.sleep(self._latency.draw(self._random))
+        waves = _waves(frequency_hz, self.sample_rate)
         piece = self.sample_rate * PIECE_MS // 1000
         for start in range(0, samples, piece):
-            at = np.arange(start, min(start + piece, samples))
+            length = min(piece, samples - start)
             if self._settings.real_time_factor:
-                time.sleep(len(at) / self.sample_rate * self._settings.real_time_factor)
-            wave = AMPLITUDE * np.sin(2 * np.pi * frequency_hz / self.sample_rate * at)
-            yield wave.astype("<i2").tobytes()
+                time.sleep(length / self.sample_rate * self._settings.real_time_factor)
+            begin = start % self.sample_rate
+            yield waves[2 * begin : 2 * (begin + length)]
             if fails:
                 raise EngineError("told to fail")
+
+
+@lru_cache(maxsize=128)
+def _waves(frequency_hz: int, sample_rate: int) -> bytes:
+    """Return two seconds of a tone, s16le: a second of it is whole periods, so that any piece is found there."""
+    at = np.arange(2 * sample_rate)
+    return (AMPLITUDE * np.sin(2 * np.pi * frequency_hz / sample_rate * at)).astype("<i2").tobytes()
