@@ -12,8 +12,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 from websockets.protocol import State
 
-# What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
-LINGER_S: Final = 5.0
+from gateway.listeners.closing import LINGER_S
+
 EXTENSION: Final = "speech_to_speech.take"
 
 Take = Callable[[bytes, bool], bool]

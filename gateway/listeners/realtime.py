@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.bus_link import BusLink
 from gateway.core.events import Role
@@ -25,7 +25,15 @@ from gateway.core.realtime.notices import AudioDelta, Notice, Rejected, Response
 from gateway.core.response import Status
 from gateway.errors import RefusedError
 from gateway.listeners.admission import Admission
-from gateway.listeners.protocol import LINGER_S, send_at_once, take_at_once
+from gateway.listeners.closing import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    LINGER_S,
+    POLICY_VIOLATION,
+    TRY_AGAIN_LATER,
+    close,
+)
+from gateway.listeners.protocol import send_at_once, take_at_once
 from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
 from gateway.listeners.realtime_outlet import RealtimeOutlet
@@ -43,12 +51,8 @@ log = structlog.get_logger(__name__)
 # As clients append to the base URL that they were given, and as Azure's do.
 PREFIXES: Final = ("/v1", "", "/openai/v1")
 
-GOING_AWAY: Final = 1001
-POLICY_VIOLATION: Final = 1008
-INTERNAL_ERROR: Final = 1011
-TRY_AGAIN_LATER: Final = 1013
+# Close code of a client that cannot be served as it asks; the protocol's own.
 FATAL_ERROR: Final = 3000
-MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5
 
 # A client may save up so many seconds of `max_events_per_s`: the replay of a long history at the start.
 BURST_S: Final = 2.0
@@ -123,7 +127,11 @@ class RealtimeClient:
     def disconnect(self, reason: str, *, try_again: bool = False) -> None:
         """Say why, and close the connection."""
         error = Rejected("session_limit_reached" if try_again else None, reason, type="server_error")
-        self.notify(SessionOver(error, TRY_AGAIN_LATER if try_again else INTERNAL_ERROR, reason))
+        code = TRY_AGAIN_LATER if try_again else INTERNAL_ERROR
+        try:
+            self.notify(SessionOver(error, code, reason))
+        finally:  # also if that cannot be written
+            self.close(code, reason)
 
     def leave(self) -> None:
         """Say that the server stops, and close the connection."""
@@ -233,7 +241,7 @@ class RealtimeListener:
             client.notify(refusal)
             with suppress(WebSocketDisconnect, RuntimeError, OSError):
                 await client.outlet.run()
-            await _close(websocket, client)
+            await close(websocket, client.gone_code, client.gone_reason)
             return
         log.info("realtime client", session=driver.session_id, realtime_session=codec.session_id, dialect=dialect.name)
         self._clients.add(client)
@@ -260,7 +268,7 @@ class RealtimeListener:
             self._clients.discard(client)
             driver.close()
             await end_all(tasks)
-            await _close(websocket, client)
+            await close(websocket, client.gone_code, client.gone_reason)
 
     def _refusal(self, key: str, query: Mapping[str, str], driver: Session) -> SessionOver | None:
         """Open the session; return why it cannot be, None if it is open."""
@@ -349,12 +357,3 @@ async def _expire(client: RealtimeClient, driver: Session, minutes: float) -> No
     await asyncio.sleep(minutes * 60)
     await driver.receive(SessionExpired(round(minutes)))
     await client.gone.wait()
-
-
-async def _close(websocket: WebSocket, client: RealtimeClient) -> None:
-    if websocket.client_state is WebSocketState.DISCONNECTED:
-        return
-    reason = client.gone_reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    with suppress(RuntimeError, OSError):  # closed by the other side meanwhile, or nothing more can be written
-        async with asyncio.timeout(LINGER_S):
-            await websocket.close(client.gone_code, reason)

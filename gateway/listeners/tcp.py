@@ -16,6 +16,7 @@ from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
 from gateway.errors import RefusedError
+from gateway.listeners.closing import LINGER_S
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.pairing import Pairing
 from gateway.listeners.raw import end_all, open_session
@@ -30,8 +31,6 @@ log = structlog.get_logger(__name__)
 ORPHAN_S: Final = 10.0
 # Time between tries to reach a client that does not listen yet.
 RETRY_S: Final = 0.25
-# What is left to write when a connection is closed has so long: a client that does not read would keep it for ever.
-LINGER_S: Final = 5.0
 # Connections waiting to be accepted; the suite of a whole site may come back at once.
 ACCEPT_QUEUE: Final = 512
 

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
@@ -23,9 +23,10 @@ from gateway.core import commands as do
 from gateway.core.input import BLOCK_BYTES
 from gateway.errors import RefusedError, UnknownNameError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
+from gateway.listeners.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER, close
 from gateway.listeners.door import HEADER_BYTES, SPARE, Door
 from gateway.listeners.outlet import Outlet
-from gateway.listeners.protocol import LINGER_S, WebSocketProtocol, take_at_once
+from gateway.listeners.protocol import WebSocketProtocol, take_at_once
 from gateway.listeners.raw import STOPPING, end_all, open_session
 from gateway.listeners.realtime import RealtimeListener
 from gateway.listeners.writing import write
@@ -38,12 +39,6 @@ from gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
 
-# Close codes of RFC 6455 and its registry.
-TRY_AGAIN_LATER: Final = 1013
-GOING_AWAY: Final = 1001
-POLICY_VIOLATION: Final = 1008
-
-MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5
 # Pings find clients that vanished without a word. A blocked client (a debugger, a sleeping laptop) gets a minute.
 PING_INTERVAL_S: Final = 20.0
 PING_TIMEOUT_S: Final = 60.0
@@ -196,11 +191,11 @@ class WebListener:
         try:
             driver = client.driver = open_session(self._link, self._settings, client, websocket.query_params)
         except UnknownNameError as unknown:
-            await websocket.close(POLICY_VIOLATION, closing(str(unknown)))
+            await close(websocket, POLICY_VIOLATION, str(unknown))
             return
         except RefusedError as refused:
             log.warning("client refused", why=str(refused))
-            await websocket.close(TRY_AGAIN_LATER, closing(str(refused)))
+            await close(websocket, TRY_AGAIN_LATER, str(refused))
             return
         self._clients.add(client)
         client.event(raw_events.session_event(driver.session_id))
@@ -213,7 +208,7 @@ class WebListener:
             self._clients.discard(client)
             driver.close()
             await end_all(tasks)
-            await _close(websocket, client)
+            await close(websocket, client.gone_code, client.gone_reason)
 
     def _may_enter(self, websocket: WebSocket) -> bool:
         origin_fits = self._admission.allows_origin(websocket.headers.get("origin"))
@@ -221,11 +216,6 @@ class WebListener:
             return True
         SESSIONS_REFUSED.labels("invalid key" if origin_fits else "origin").inc()
         return False
-
-
-def closing(reason: str) -> str:
-    """Return as much of *reason* as a closing frame has room for."""
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 class _Ear:
@@ -264,14 +254,6 @@ class _Ear:
                 pcm = self._aligner.push(data)
                 if pcm:
                     await self._driver.feed(pcm)
-
-
-async def _close(websocket: WebSocket, client: WebSocketClient) -> None:
-    if websocket.client_state is WebSocketState.DISCONNECTED:
-        return
-    with suppress(RuntimeError, OSError):  # closed by the other side meanwhile, or nothing more can be written
-        async with asyncio.timeout(LINGER_S):
-            await websocket.close(client.gone_code, closing(client.gone_reason))
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 import gateway.listeners.door
 import gateway.listeners.web
 from gateway.listeners.door import HEADER_BYTES
-from gateway.listeners.web import WebListener, closing
+from gateway.listeners.web import WebListener
 from tests.gateway.listeners.test_web import get, listening
 from tests.gateway.suite import Suite, suite
 from tests.support.bus import PATIENCE_S
@@ -99,8 +99,3 @@ async def test_who_comes_when_the_door_is_full_is_told_at_once(here: Suite, monk
             client = await open_now.enter_async_context(connect(f"ws://{listener.listening_on}/?events=1"))
             await client.recv()
         assert (await sent(listener, b"")).startswith(b"HTTP/1.1 503")
-
-
-def test_a_reason_is_cut_to_what_a_closing_frame_holds() -> None:
-    assert closing("not ready: asr") == "not ready: asr"
-    assert closing("ä" * 100) == "ä" * 61

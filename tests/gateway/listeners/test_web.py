@@ -211,7 +211,7 @@ async def test_a_client_that_never_reads_is_let_go_and_others_do_not_notice(
     here: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway.core.session, "NOT_READING_MS", 50)
-    monkeypatch.setattr(gateway.listeners.web, "LINGER_S", 0.05)
+    monkeypatch.setattr(gateway.listeners.closing, "LINGER_S", 0.05)
     here.answer_samples = 160_000
     async with listening(here) as listener, connect(url(listener)) as other:
         host, port = listener.listening_on.rsplit(":", 1)
