@@ -5,7 +5,7 @@ hands. For audio, fifty times a second and client, that costs more than what is 
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -23,8 +23,8 @@ def take_at_once(websocket: WebSocket, take: Take) -> None:
     """Have *take* see every message of *websocket* first, in order: its bytes, and whether it is text.
 
     It returns whether it has used the message. One that it leaves comes by `websocket.receive`, and so do those that
-    follow, until all of them have been received; *take* is to refuse while the application is busy with one of them.
-    It runs in the middle of reading and must not wait. With another server than ours nothing happens.
+    follow until the application has received all of them and waits for the next. *take* runs in the middle of reading
+    and must not wait. With another server than ours nothing happens.
     """
     ours = websocket.scope.get("extensions", {}).get(EXTENSION)
     if ours is not None:
@@ -44,6 +44,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     take: Take | None = None
+    _app_waits = False
+    """Whether the application waits for a message and none is on its way to it: nothing can be overtaken then."""
 
     def handle_connect(self, event: Request) -> None:
         """Begin to serve; the application finds us in its scope."""
@@ -55,20 +57,31 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Hand a message over: at once if nothing is before it and it is taken, else by the queue."""
         frames = self.frames
         if (
-            self.take is not None
-            and not self.read_paused
-            and not self.close_sent
+            self._app_waits
+            and self.take is not None
             and len(frames) == 1
             and self.take(frames[0], self.curr_msg_data_type == "text")
         ):
             frames.clear()
         else:
+            self._app_waits = False
             super().send_receive_event_to_app()
 
+    async def receive(self) -> Any:
+        """Wait for the next message in the queue."""
+        self._app_waits = True
+        try:
+            return await super().receive()
+        finally:
+            self._app_waits = False
+
     def send_now(self, text: str) -> bool:
-        """Write a text message, if nothing stands in its way."""
-        open_now = self.handshake_complete and not self.close_sent and self.conn.state is State.OPEN
-        if not open_now or not self.writable.is_set() or self.transport.is_closing():
+        """Write a text message, if nothing stands in its way.
+
+        The state is OPEN from the answer to the handshake until a closing frame is sent or has come, or what comes
+        cannot be read; of a connection that is lost only the transport knows.
+        """
+        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
             return False
         self.conn.send_text(text.encode())
         self.transport.write(b"".join(self.conn.data_to_send()))

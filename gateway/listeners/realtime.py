@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -148,29 +148,20 @@ class RealtimeClient:
         self.close(POLICY_VIOLATION, "the client does not read")
 
 
-@dataclass
 class Allowance:
-    """How many events a client may send: *per_s* for ever, `BURST_S` of that at once."""
+    """How many events a client may send: *per_s* for ever, `BURST_S` of that at once. Times are those of one clock."""
 
-    per_s: float
-    _saved: float = 0.0
-    _at_s: float = float("-inf")
+    def __init__(self, per_s: float) -> None:
+        self._apart_s = 1 / per_s
+        self._free_at_s = float("-inf")  # when the next event need not wait any more
 
-    def covers(self, now_s: float) -> bool:
-        """Tell whether one event more need not wait."""
-        self._saved = min(self._saved + (now_s - self._at_s) * self.per_s, self.per_s * BURST_S)
-        self._at_s = now_s
-        return self._saved >= 1
+    def wait_s(self, now_s: float) -> float:
+        """Return how many seconds an event has to wait that comes now. Asking changes nothing."""
+        return max(0.0, self._free_at_s - now_s)
 
-    def count(self) -> None:
-        """Count one event."""
-        self._saved -= 1
-
-    def take(self, now_s: float) -> float:
-        """Count one event; return how many seconds it has to wait."""
-        self.covers(now_s)
-        self.count()
-        return max(0.0, -self._saved / self.per_s)
+    def count(self, now_s: float) -> None:
+        """Count an event that comes now, whether it waits or not."""
+        self._free_at_s = max(self._free_at_s, now_s - BURST_S + self._apart_s) + self._apart_s
 
 
 class RealtimeListener:
@@ -311,33 +302,32 @@ class _Ear:
         self._driver = driver
         self._allowance = allowance
         self._loop = asyncio.get_running_loop()
-        self._busy = False
 
     def take(self, message: bytes, is_text: bool) -> bool:
         """Use *message* at once, if it is a little audio and need not wait."""
-        driver = self._driver
-        if not is_text or self._busy or not driver.wants_audio or not self._allowance.covers(self._loop.time()):
+        driver, now_s = self._driver, self._loop.time()
+        if not is_text or not driver.wants_audio or self._allowance.wait_s(now_s):
             return False
         event = self._codec.append(message, driver.config)
         if event is None:
             return False
-        self._allowance.count()
+        self._allowance.count(now_s)
         driver.hear(event)
         return True
 
     async def run(self) -> None:
         """Give the session what the client sends, until the client closes."""
         while True:
-            self._busy = False
             try:
                 message: Any = await self._websocket.receive()
             except (WebSocketDisconnect, RuntimeError):
                 return
-            self._busy = True
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            wait_s = self._allowance.take(self._loop.time())
+            now_s = self._loop.time()
+            wait_s = self._allowance.wait_s(now_s)
+            self._allowance.count(now_s)
             if wait_s:
                 await asyncio.sleep(wait_s)
             await self._give(message["bytes"] if text is None else text)

@@ -226,11 +226,10 @@ class _Ear:
         self._client = client
         self._driver = driver
         self._aligner = SampleAligner()
-        self._busy = False
 
     def take(self, message: bytes, is_text: bool) -> bool:
         """Use *message* at once, if it is audio and there is room for it."""
-        if is_text or self._busy or not self._driver.wants_audio or not 0 < len(message) <= BLOCK_BYTES:
+        if is_text or not self._driver.wants_audio or not 0 < len(message) <= BLOCK_BYTES:
             return False
         pcm = self._aligner.push(message)
         if pcm:
@@ -241,9 +240,7 @@ class _Ear:
         """Feed the session until the client closes."""
         with suppress(WebSocketDisconnect):
             while True:
-                self._busy = False
                 message = await self._websocket.receive()
-                self._busy = True
                 if message["type"] == "websocket.disconnect":
                     return
                 data = message.get("bytes")

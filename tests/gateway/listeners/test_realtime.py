@@ -17,7 +17,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway.core.realtime.hearing import Hearing
+from gateway.listeners.realtime import Allowance
 from gateway.listeners.web import WebListener
+from gateway.protocols.realtime.codec import Codec
 from tests.gateway.suite import Suite, suite, told, tone
 from tests.support.bus import PATIENCE_S
 from tests.support.waiting import until
@@ -384,6 +387,48 @@ async def test_a_client_that_sends_too_much_is_read_slowly_and_loses_nothing(
         began = asyncio.get_running_loop().time()
         assert await sent(client, range(230)) == list(range(230))
         assert asyncio.get_running_loop().time() - began >= 0.25
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError("canary")
+
+
+def test_a_client_may_save_up_two_seconds_of_events() -> None:
+    allowance = Allowance(100)
+    for _ in range(200):
+        assert allowance.wait_s(5.0) == 0
+        allowance.count(5.0)
+    assert allowance.wait_s(5.0) == allowance.wait_s(5.0) == pytest.approx(0.01)
+    allowance.count(5.0)
+    assert allowance.wait_s(5.0) == pytest.approx(0.02)
+    assert allowance.wait_s(5.5) == 0
+    allowance.count(1000.0)  # what was saved up before is not more than two seconds
+    for _ in range(199):
+        assert allowance.wait_s(1000.0) == 0
+        allowance.count(1000.0)
+    assert allowance.wait_s(1000.0) > 0
+
+
+async def test_a_bug_closes_the_connection_in_the_way_of_the_protocol(
+    listener: WebListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hearing, "append", broken)
+    async with dial(listener) as client:
+        await told_next(client)
+        await say(client, "input_audio_buffer.append", audio=b64encode(bytes(960)).decode())
+        (*_, error), code, reason = await end_of(client)
+    assert (error["type"], error["error"]["type"]) == ("error", "server_error")
+    assert (code, reason) == (1011, "internal error")
+
+
+async def test_a_notice_that_cannot_be_written_closes_the_connection_too(
+    listener: WebListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with dial(listener) as client:
+        await told_next(client)
+        monkeypatch.setattr(Codec, "write", broken)
+        await say(client, "conversation.item.retrieve", item_id="none")
+        assert await end_of(client) == ([], 1011, "internal error")
 
 
 async def test_clients_are_told_that_the_server_stops(here: Suite) -> None:
