@@ -22,7 +22,7 @@ class RealtimeOutlet:
         self,
         write: Callable[[str], Awaitable[None]],
         full: Callable[[], None],
-        write_now: Callable[[str], bool] = lambda _: False,
+        write_now: Callable[[str], bool],
     ) -> None:
         self._write = write
         self._write_now = write_now

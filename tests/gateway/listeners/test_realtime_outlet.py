@@ -15,7 +15,7 @@ class Client:
     def __init__(self) -> None:
         self.got: list[str] = []
         self.full = 0
-        self.outlet = RealtimeOutlet(self._write, self._is_full)
+        self.outlet = RealtimeOutlet(self._write, self._is_full, lambda _: False)
 
     async def _write(self, frame: str) -> None:
         self.got.append(frame)
