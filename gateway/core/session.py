@@ -184,11 +184,6 @@ class Session:
         return self._generation
 
     @property
-    def turn_state(self) -> TurnState:
-        """What the user's side is doing."""
-        return self._turns.state
-
-    @property
     def response(self) -> Response | None:
         """The answer that is being made or played."""
         return self._response

@@ -25,7 +25,6 @@ from gateway.core.realtime.answers import Answers
 from gateway.core.realtime.config import SessionConfig
 from gateway.core.realtime.conversation import Conversation, Entry
 from gateway.core.realtime.editing import Editing
-from gateway.core.realtime.endpointing import Endpointing, endpointing_of
 from gateway.core.realtime.hearing import Hearing
 from gateway.core.realtime.response import Response
 from gateway.core.realtime.scene import Scene
@@ -95,11 +94,6 @@ class RealtimeSession:
         return self._scene.config
 
     @property
-    def endpointing(self) -> Endpointing:
-        """What the vad is to be told."""
-        return endpointing_of(self._scene.config)
-
-    @property
     def conversation_id(self) -> str:
         """The id of the default conversation."""
         return self._answers.conversation_id
@@ -138,11 +132,6 @@ class RealtimeSession:
     def generation(self) -> int:
         """How many responses were stopped at the services."""
         return self._answers.generation
-
-    @property
-    def response_ids(self) -> tuple[str, ...]:
-        """The responses under way."""
-        return tuple(response.id for response in self._answers.responses)
 
     @property
     def idle(self) -> bool:

@@ -274,7 +274,7 @@ def test_a_turn_whose_stop_was_lost_is_given_up_if_its_text_does_not_come() -> N
     story.tell(ev.InputLost("gone"))
     commands = story.wait(3 * SETTINGS.transcript_timeout_ms)
     assert sorted(notice.turn_id for notice in of(do.TurnFailedNotice, commands)) == [1, 2]
-    assert story.session.turn_state is TurnState.LISTENING
+    assert story.session._turns.state is TurnState.LISTENING
 
 
 def test_a_turn_that_goes_on_after_its_stop_was_lost_says_so() -> None:
@@ -871,7 +871,7 @@ def test_a_vad_that_takes_all_silence_and_never_ends_the_turn_is_given_up() -> N
         assert story.now_ms < 20_000
     commands += story.wait(SETTINGS.transcript_timeout_ms)
     assert one(do.TurnFailedNotice, commands).turn_id == 1
-    assert story.session.turn_state is TurnState.LISTENING
+    assert story.session._turns.state is TurnState.LISTENING
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

@@ -205,10 +205,10 @@ class Conversation(RuleBasedStateMachine):
         session, ledger = self.story.session, self.story.ledger
         if ledger.closed:
             return
-        assert (session.turn_state is TurnState.SPEAKING) is (ledger.turns.speaking is not None)
+        assert (session._turns.state is TurnState.SPEAKING) is (ledger.turns.speaking is not None)
         assert (session.response.response_id if session.response else None) == ledger.responses.active
         if session.response is not None:
-            assert session.turn_state is TurnState.LISTENING
+            assert session._turns.state is TurnState.LISTENING
 
     @invariant()
     def the_vad_is_never_far_behind(self) -> None:
@@ -220,7 +220,7 @@ class Conversation(RuleBasedStateMachine):
         self._check(self.story.wait(BOUND_MS))
         if not ledger.closed:
             assert session.next_tick_ms() is None
-            assert session.turn_state is TurnState.LISTENING
+            assert session._turns.state is TurnState.LISTENING
             assert session.response is None
             assert session.idle or not ledger.hearing.open
             self._tell(ev.ClientGone())

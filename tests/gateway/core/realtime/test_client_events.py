@@ -8,6 +8,7 @@ from gateway.core.realtime import commands as do
 from gateway.core.realtime import events as ev
 from gateway.core.realtime import notices as tell
 from gateway.core.realtime.config import AudioFormat, SessionConfig, TurnDetection
+from gateway.core.realtime.endpointing import endpointing_of
 from gateway.core.realtime.items import Item, Part
 from gateway.core.realtime.settings import RealtimeSettings
 from tests.gateway.core.realtime.stories import MANUAL, Story, of, one, rejection, told, user
@@ -111,28 +112,28 @@ def test_semantic_detection_waits_by_eagerness(
 ) -> None:
     story = Story()
     story.detects(type="semantic_vad", eagerness=eagerness)
-    asked = story.session.endpointing
+    asked = endpointing_of(story.session.config)
     assert (asked.silence_duration_ms, asked.end_of_turn_threshold) == (silence_ms, threshold)
     assert asked.unfinished_silence_ms == unfinished_ms
     assert 0 < asked.pause_ms < silence_ms
 
 
 def test_plain_detection_asks_no_model() -> None:
-    asked = Story().session.endpointing
+    asked = endpointing_of(Story().session.config)
     assert (asked.pause_ms, asked.end_of_turn_threshold, asked.unfinished_silence_ms) == (PAUSE_MS, 0.0, 0)
 
 
 def test_no_pause_is_told_of_where_a_short_silence_ends_the_turn() -> None:
     story = Story()
     story.detects(silence_duration_ms=2 * PAUSE_MS - 1)
-    assert story.session.endpointing.pause_ms == 0
+    assert endpointing_of(story.session.config).pause_ms == 0
 
 
 def test_detection_is_tuned_while_it_runs() -> None:
     story = Story()
     story.starts_speaking(1)
     assert one(do.UpdateInput, story.detects(threshold=0.8, prefix_padding_ms=100, silence_duration_ms=200))
-    asked = story.session.endpointing
+    asked = endpointing_of(story.session.config)
     assert (asked.threshold, asked.prefix_padding_ms, asked.silence_duration_ms) == (0.8, 100, 200)
     assert not of(do.UpdateInput, story.detects(create_response=False))
     assert told(story.stops_speaking(1))[-1] == "ItemDone"

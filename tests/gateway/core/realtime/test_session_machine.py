@@ -301,7 +301,7 @@ class Conversation(RuleBasedStateMachine):
         session, ledger = self.story.session, self.story.ledger
         if ledger.closed:
             return
-        assert list(session.response_ids) == ledger.running
+        assert [response.id for response in session._answers.responses] == ledger.running
         assert [entry.item.id for entry in session.conversation.entries] == ledger.order
         assert session._hearing.speaking is (ledger.speaking is not None)
 
@@ -321,7 +321,7 @@ class Conversation(RuleBasedStateMachine):
         self.story.wait(BOUND_MS)
         if not ledger.closed:
             assert session.next_tick_ms() is None
-            assert session.response_ids == ()
+            assert session._answers.responses == ()
             assert ledger.speaking is None
             assert not session._hearing.texts.closing
             assert not any(entry.pending for entry in session.conversation.entries)
