@@ -29,8 +29,6 @@ TORCH := torch==2.13.0
 # What their tests make small models with.
 MODEL_MAKERS := onnx
 NO_DEPS := services/vad/requirements/silero.txt
-# What the table of `make bench` holds an engine against.
-REFERENCES := services/vad/requirements/silero-onnx.txt
 # What apt gives: the better of the two embedded voices.
 HAS_FLITE := $(PYTHON) -c "import ctypes; [ctypes.CDLL(f'lib{n}.so.1') for n in ('flite', 'flite_cmu_us_slt')]" 2>/dev/null
 
@@ -103,7 +101,7 @@ check: lint test ## everything that has to pass before a change is offered
 proto: $(VENV)/.check ## make proto/v1/speech_pb2.py and .pyi anew from speech.proto
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. proto/v1/speech.proto
 
-bench: $(VENV)/.references ## everything that is promised, in one table (ARGS="--only bus latency", --quick, --full, --json FILE)
+bench: setup ## everything that is promised, in one table (ARGS="--only bus latency", --quick, --full, --json FILE)
 	$(BIN)/python -m launcher.bench.table $(ARGS)
 
 bench-bus: setup ## what a hop on the bus costs, against bare ZeroMQ
@@ -150,10 +148,6 @@ $(VENV)/.setup: pyproject.toml $(ENGINES) $(NO_DEPS) | $(BIN)/python
 	@echo "installing packages into $(VENV) (once; a minute or two)"
 	@$(PIP) -e '.[gateway,launcher]' $(ENGINES:%=-r %)
 	@$(PIP) --no-deps $(NO_DEPS:%=-r %)
-	@touch $@
-
-$(VENV)/.references: $(VENV)/.setup $(REFERENCES)
-	@$(PIP) --no-deps $(REFERENCES:%=-r %)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.setup

@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from binascii import a2b_base64
-from functools import cache
+from functools import cache, partial
 from statistics import median
 from typing import Any, Final
 
@@ -15,14 +15,13 @@ import numpy as np
 import soxr
 import zmq
 
-from bus.errors import ConfigurationError
 from bus.frames import Frame
 from launcher.bench import bus, vad
 from launcher.bench.bus_sides import audio_frame
 from launcher.client import SAMPLE_RATE
 from launcher.load.clients.script import REALTIME_RATE, TELEPHONE_RATE, script
 from launcher.load.clients.wire import TWO_BYTES
-from services.vad.engines import silero_onnx
+from services.vad.engines import silero
 from services.vad.silero import WINDOW
 
 # Of one session, in a second.
@@ -42,14 +41,15 @@ def bare_hop_ms() -> float:
 
 @cache
 def window_ms(batch: int = 1) -> float:
-    """Return the time of a window in ms, *batch* at a time, if ONNX Runtime is called directly; 0 if it is missing."""
-    engine = silero_onnx.Engine(silero_onnx.Settings(threads=1))
-    try:
-        engine.load()
-    except ConfigurationError:
-        return 0.0
-    best = vad.measure({"model": lambda batch: vad.onnx(engine, batch)}, (batch,), 2)
-    return 1000 / best["model", batch]
+    """Return the time of a window in ms, *batch* at a time, if Silero's network is called directly.
+
+    Raises:
+        ConfigurationError: the engine `silero` is not installed.
+    """
+    engine = silero.Engine(silero.Settings())
+    engine.load()
+    best = vad.measure({vad.NETWORK: partial(vad.network, engine)}, (batch,), 2)
+    return 1000 / best[vad.NETWORK, batch]
 
 
 @cache

@@ -49,8 +49,8 @@ class Target:
 class Line:
     """What came of a target. *value* None: nothing, and *remark* says why.
 
-    *limit*: the least (or most) that is possible at all, in the target's unit, measured in the same run; *limit_is*
-    says of what. *elsewhere*: another command measures it.
+    *limit*: what is left of it without the suite, by the same libraries and the same model alone, in the target's unit
+    and measured in the same run; *limit_is* says of what. *elsewhere*: another command measures it.
     """
 
     target: Target

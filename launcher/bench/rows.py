@@ -61,6 +61,7 @@ ALONE_P99: Final = Target("own latency, 1 session, p99", "ms", 40, 15)
 SESSIONS: Final = Target("live sessions with p95 own latency ≤ 100 ms, none lost", "", 200, 1000, more=True)
 GATEWAY_CPU: Final = Target("gateway CPU per session-second", "ms", 3, 1)
 VAD_CPU: Final = Target("vad CPU per session-second", "ms", 3, 1)
+NETWORK: Final = "the network called directly"
 # From the gateway to the vad, asr, gateway, llm, tts and gateway.
 HOPS: Final = 6
 ANSWER: Final = "All right."
@@ -126,8 +127,8 @@ def crowds(scale: Scale) -> Iterator[Line]:
     if step.sessions < MANY and not scale.quick:
         yield Line(VAD_CPU, remark=f"only {remark} within the objective; {MANY} are needed")
         return
-    model = floor.WINDOWS_A_SECOND * floor.window_ms(64)
-    yield Line(VAD_CPU, step.processes["vad"].cpu_ms_per_session_s, remark, model, f"{vad.DIRECT}, 64 at a time")
+    least_ms = floor.WINDOWS_A_SECOND * floor.window_ms(64)
+    yield Line(VAD_CPU, step.processes["vad"].cpu_ms_per_session_s, remark, least_ms, f"{NETWORK}, 64 at a time")
 
 
 def _options(seconds: float, *more: str) -> Options:
@@ -205,14 +206,15 @@ WHISPER: Final = {
 
 
 def windows(scale: Scale) -> Iterator[Line | Note]:
-    """Measure the vad's engine against its model in ONNX Runtime, called directly."""
+    """Measure the vad's engine against its network, called directly; the remark has ONNX Runtime, if it is here."""
     rows, missing = vad.rows_of(1, "cpu")
     best = vad.measure(rows, vad.BATCHES, int(scale.of(5, 1)))
-    engine = "silero: the engine"
     for batch, target in WINDOWS.items():
-        if (engine, batch) in best:
-            yield Line(target, best[engine, batch], "", best.get((vad.DIRECT, batch)), vad.DIRECT)
-    others = [name for name in rows if not name.startswith("silero:")]
+        if rate := best.get((vad.ENGINE, batch)):
+            in_onnx = best.get((vad.ONNX, batch))
+            remark = f"{rate / in_onnx:.2f} x {vad.ONNX}" if in_onnx else ""
+            yield Line(target, rate, remark, best[vad.NETWORK, batch], NETWORK)
+    others = [name for name in rows if name not in (vad.ENGINE, vad.NETWORK)]
     shown = [f"{name}: " + ", ".join(f"{best[name, batch]:,.0f} ({batch})" for batch in vad.BATCHES) for name in others]
     if shown or missing:
         yield Note("other vad engines, windows/s (at a time)", (*shown, *(f"not measured: {why}" for why in missing)))

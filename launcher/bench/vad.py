@@ -1,9 +1,8 @@
-"""Windows a second of the Silero engines, against their models called directly: `python -m launcher.bench.vad`.
+"""Windows a second of the Silero engines, against their networks called directly: `python -m launcher.bench.vad`.
 
-*Directly* is the model alone, its state going round in a circle: no session could be served so. The engines add the
-gathering and scattering of the sessions' states. `silero`, whose network is our own, stands beside ONNX Runtime. Each
-figure is the best of several rounds, which are interleaved over all rows, so that a busy moment of the machine falls on
-all of them. A session needs 31.25 windows a second.
+*Directly* is the network alone, its state going round in a circle: no session could be served so. The engines add the
+gathering and scattering of the sessions' states. Each figure is the best of several rounds, which are interleaved over
+all rows, so that a busy moment of the machine falls on all of them. A session needs 31.25 windows a second.
 """
 
 import argparse
@@ -25,8 +24,10 @@ BATCHES: Final = (1, 4, 8, 16, 32, 64, 128, 512)
 # Windows in a measurement: a tenth of a second or so.
 WINDOWS: Final = 2048
 ROUNDS: Final = 7
-# The row that the engines are held against.
-DIRECT: Final = "ONNX Runtime called directly"
+# Rows of the table.
+NETWORK: Final = "silero: the network directly"
+ENGINE: Final = "silero: the engine"
+ONNX: Final = "ONNX Runtime called directly"
 
 Step = Callable[[], object]
 
@@ -36,6 +37,12 @@ def through(engine: Engine, batch: int) -> Step:
     rows = np.array([engine.new_state() for _ in range(batch)])
     windows = noise(batch, WINDOW)
     return lambda: engine.step(windows, rows)
+
+
+def network(engine: silero.Engine, batch: int) -> Step:
+    """Return a run of the network in numpy alone."""
+    hear = engine._network.hear  # noqa: SLF001 - the very network that the engine runs
+    return partial(hear, noise(batch, WINDOW), np.zeros((batch, CONTEXT + 2 * LSTM), np.float32))
 
 
 def onnx(engine: silero_onnx.Engine, batch: int) -> Step:
@@ -52,14 +59,14 @@ def onnx(engine: silero_onnx.Engine, batch: int) -> Step:
 def torchscript(engine: silero_torch.Engine, batch: int) -> Step:
     """Return a run of the TorchScript network alone, on the engine's device."""
     torch: Any = engine._torch  # noqa: SLF001 - the very network that the engine runs
-    network: Any = engine._network  # noqa: SLF001
+    hear: Any = engine._network  # noqa: SLF001
     device: str = engine._settings.device  # noqa: SLF001
     heard = torch.from_numpy(noise(batch, CONTEXT + WINDOW)).to(device)
     after = [torch.from_numpy(state(batch)).to(device)]
 
     def step() -> None:
         with torch.inference_mode():
-            found, after[0] = network(heard, after[0])
+            found, after[0] = hear(heard, after[0])
             found.cpu()
 
     return step
@@ -91,20 +98,18 @@ def rows_of(threads: int, device: str) -> tuple[dict[str, Callable[[int], Step]]
     in_numpy = silero.Engine(silero.Settings(threads=threads))
     in_onnx = silero_onnx.Engine(silero_onnx.Settings(threads=threads))
     in_torch = silero_torch.Engine(silero_torch.Settings(threads=threads, device=device))
-    own: list[tuple[Engine, str, Callable[[int], Step] | None]] = [
-        (in_numpy, "", None),
-        (in_onnx, DIRECT, lambda batch: onnx(in_onnx, batch)),
-        (in_torch, "silero-torch: the network directly", lambda batch: torchscript(in_torch, batch)),
+    alone: list[tuple[Engine, str, Callable[[int], Step]]] = [
+        (in_numpy, NETWORK, partial(network, in_numpy)),
+        (in_onnx, ONNX, partial(onnx, in_onnx)),
+        (in_torch, "silero-torch: the network directly", partial(torchscript, in_torch)),
     ]
-    for engine, title, direct in own:
+    for engine, title, direct in alone:
         try:
             engine.load()
         except ConfigurationError as error:
             missing.append(str(error))
-            continue
-        if direct is not None:
-            rows[title] = direct
-        rows[f"{engine.name}: the engine"] = partial(through, engine)
+        else:
+            rows |= {title: direct, f"{engine.name}: the engine": partial(through, engine)}
     return rows, missing
 
 
