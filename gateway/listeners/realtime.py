@@ -33,6 +33,7 @@ from gateway.listeners.closing import (
     TRY_AGAIN_LATER,
     close,
 )
+from gateway.listeners.held import ENOUGH_MS, Held
 from gateway.listeners.protocol import send_at_once, take_at_once
 from gateway.listeners.raw import STOPPING, end_all
 from gateway.listeners.realtime_http import RealtimeHttp
@@ -75,6 +76,11 @@ class Session(Protocol):
     @property
     def wants_audio(self) -> bool:
         """Whether there is room for audio."""
+        ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether audio may wait a moment."""
         ...
 
     def open(self, max_sessions: int) -> None:
@@ -257,6 +263,7 @@ class RealtimeListener:
                 await asyncio.wait([writing], timeout=LINGER_S)
         finally:
             self._clients.discard(client)
+            ear.close()
             driver.close()
             await end_all(tasks)
             await close(websocket, client.gone_code, client.gone_reason)
@@ -302,18 +309,28 @@ class _Ear:
         self._driver = driver
         self._allowance = allowance
         self._loop = asyncio.get_running_loop()
+        self._held = Held(self._hear, lambda: driver.patient)
+        self._event_id: str | None = None  # of the last append
 
     def take(self, message: bytes, is_text: bool) -> bool:
         """Use *message* at once, if it is a little audio and need not wait."""
         driver, now_s = self._driver, self._loop.time()
         if not is_text or not driver.wants_audio or self._allowance.wait_s(now_s):
             return False
-        event = self._codec.append(message, driver.config)
-        if event is None:
+        append = self._codec.append(message, driver.config)
+        if append is None:
             return False
         self._allowance.count(now_s)
-        driver.hear(event)
+        self._event_id = append.event_id
+        self._held.put(append.audio, driver.config.input_format.bytes_per_s * ENOUGH_MS // 1000)
         return True
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._held.close()
+
+    def _hear(self, audio: bytes) -> None:
+        self._driver.hear(self._codec.heard(audio, self._event_id, self._driver.config))
 
     async def run(self) -> None:
         """Give the session what the client sends, until the client closes."""
@@ -333,6 +350,7 @@ class _Ear:
             await self._give(message["bytes"] if text is None else text)
 
     async def _give(self, text: str | bytes) -> None:
+        self._held.pour()  # it came before
         try:
             for number, event in enumerate(self._codec.read(text, self._driver.config)):
                 if number:

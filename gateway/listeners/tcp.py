@@ -15,8 +15,10 @@ import structlog
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
+from gateway.core.input import BLOCK_BYTES, BYTES_PER_MS
 from gateway.errors import RefusedError
 from gateway.listeners.closing import LINGER_S
+from gateway.listeners.held import ENOUGH_MS, Held
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.pairing import Pairing
 from gateway.listeners.raw import end_all, open_session
@@ -264,11 +266,19 @@ class TcpListener:
     async def _hear(self, client: TcpClient, driver: RawDriver) -> None:
         """Feed the session until the client ends its input, then until it has its last answer."""
         aligner = SampleAligner()
-        with suppress(ConnectionError):
-            while data := await client.reader.read(self._settings.chunk_size):
-                pcm = aligner.push(data)
-                if pcm:
-                    await driver.feed(pcm)
+        held = Held(driver.hear, lambda: driver.patient)
+        try:
+            with suppress(ConnectionError):
+                while data := await client.reader.read(self._settings.chunk_size):
+                    pcm = aligner.push(data)
+                    if pcm and len(pcm) <= BLOCK_BYTES and driver.wants_audio:
+                        held.put(pcm, ENOUGH_MS * BYTES_PER_MS)
+                    elif pcm:
+                        held.pour()  # it came before
+                        await driver.feed(pcm)
+            held.pour()
+        finally:
+            held.close()
         await driver.finish()
         client.outlet.end()
         await asyncio.sleep(ORPHAN_S)  # the outlet ends first, unless the client does not read

@@ -20,11 +20,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bus.errors import ConfigurationError
 from gateway.bus_link import BusLink
 from gateway.core import commands as do
-from gateway.core.input import BLOCK_BYTES
+from gateway.core.input import BLOCK_BYTES, BYTES_PER_MS
 from gateway.errors import RefusedError, UnknownNameError
 from gateway.listeners.admission import Admission, check_certificate, is_loopback
 from gateway.listeners.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER, close
 from gateway.listeners.door import HEADER_BYTES, SPARE, Door
+from gateway.listeners.held import ENOUGH_MS, Held
 from gateway.listeners.outlet import Outlet
 from gateway.listeners.protocol import WebSocketProtocol, take_at_once
 from gateway.listeners.raw import STOPPING, end_all, open_session
@@ -206,6 +207,7 @@ class WebListener:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._clients.discard(client)
+            ear.close()
             driver.close()
             await end_all(tasks)
             await close(websocket, client.gone_code, client.gone_reason)
@@ -226,6 +228,7 @@ class _Ear:
         self._client = client
         self._driver = driver
         self._aligner = SampleAligner()
+        self._held = Held(driver.hear, lambda: driver.patient)
 
     def take(self, message: bytes, is_text: bool) -> bool:
         """Use *message* at once, if it is audio and there is room for it."""
@@ -233,8 +236,12 @@ class _Ear:
             return False
         pcm = self._aligner.push(message)
         if pcm:
-            self._driver.hear(pcm)
+            self._held.put(pcm, ENOUGH_MS * BYTES_PER_MS)
         return True
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._held.close()
 
     async def run(self) -> None:
         """Feed the session until the client closes."""
@@ -248,6 +255,7 @@ class _Ear:
                     told = "text is not understood here; send 16 kHz mono s16le as binary"
                     self._client.event(raw_events.error_event(told))
                     continue
+                self._held.pour()  # it came before
                 pcm = self._aligner.push(data)
                 if pcm:
                     await self._driver.feed(pcm)

@@ -38,17 +38,19 @@ APPEND: Final = "input_audio_buffer.append"
 PIECE_MS: Final = 1000
 # What is heard in one go.
 SHORT_MS: Final = BLOCK_BYTES // BYTES_PER_MS - HALF_MS
+# The longest frame that may hold so much, at 48 kHz in base64: what is longer need not be decoded to know.
+LONGEST_FRAME: Final = SHORT_MS * 48 * 2 * 4 // 3 + 6 * MAX_EVENT_ID + 1024
 
 
-class _Append(msgspec.Struct, gc=False):
-    """The event that nearly all frames hold, base64 included: read by one pass in C."""
+class Append(msgspec.Struct, gc=False):
+    """Audio as the client sent it: the event that nearly all frames hold, base64 included: read by one pass in C."""
 
     type: Literal["input_audio_buffer.append"]  # no tag: msgspec takes objects that have none
     audio: bytes
     event_id: str | None = None
 
 
-_APPEND: Final = msgspec.json.Decoder(_Append)
+_APPEND: Final = msgspec.json.Decoder(Append)
 _ANYTHING: Final = msgspec.json.Decoder()
 
 
@@ -90,8 +92,13 @@ class ClientEvents:
             raise too_long("event_id", MAX_EVENT_ID, len(append.event_id))
         return self._audio(append.audio, append.event_id, config)
 
-    def append(self, frame: bytes, config: SessionConfig) -> ask.AppendAudio | None:
-        """Return the audio of *frame*; None if it is no append, not a good one, or one of more than `SHORT_MS`."""
+    def append(self, frame: bytes, config: SessionConfig) -> Append | None:
+        """Return the audio of *frame*; None if it is no append, not a good one, or one of more than `SHORT_MS`.
+
+        What is made of it is told by `heard`, of several together if they may wait.
+        """
+        if len(frame) > LONGEST_FRAME:
+            return None
         try:
             append = _APPEND.decode(frame)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -100,7 +107,11 @@ class ClientEvents:
         short = 0 < len(audio) <= form.bytes_per_s * SHORT_MS // 1000
         if not short or len(audio) % form.bytes_per_sample or (event_id is not None and len(event_id) > MAX_EVENT_ID):
             return None
-        return self._appended(audio, event_id, form)
+        return append
+
+    def heard(self, audio: bytes, event_id: str | None, config: SessionConfig) -> ask.AppendAudio:
+        """Return the event of *audio* that `append` let pass; of several appends, *event_id* is the last one's."""
+        return self._appended(audio, event_id, config.input_format)
 
     # -- audio --------------------------------------------------------------------------------------------------------
 

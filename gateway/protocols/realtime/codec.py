@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gateway.core.realtime.client_events import AppendAudio, ClientEvent
 from gateway.core.realtime.config import SessionConfig
 from gateway.core.realtime.notices import Notice
-from gateway.protocols.realtime.client_events import ClientEvents
+from gateway.protocols.realtime.client_events import Append, ClientEvents
 from gateway.protocols.realtime.ids import new_id
 from gateway.protocols.realtime.server_events import ServerEvents
 from gateway.protocols.realtime.values import Rules
@@ -31,9 +31,13 @@ class Codec:
         """
         return self._reads.read(frame, config)
 
-    def append(self, frame: bytes, config: SessionConfig) -> AppendAudio | None:
+    def append(self, frame: bytes, config: SessionConfig) -> Append | None:
         """Return the audio of *frame*; None if it is no plain append of a little audio: then `read` understands it."""
         return self._reads.append(frame, config)
+
+    def heard(self, audio: bytes, event_id: str | None, config: SessionConfig) -> AppendAudio:
+        """Return the event of *audio*, which was appended."""
+        return self._reads.heard(audio, event_id, config)
 
     def write(self, notice: Notice) -> list[str]:
         """Return the frames of *notice*: usually one, none if the dialect does not have it."""

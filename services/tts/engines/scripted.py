@@ -95,4 +95,5 @@ class Engine:
 def _waves(frequency_hz: int, sample_rate: int) -> bytes:
     """Return two seconds of a tone, s16le: a second of it is whole periods, so that any piece is found there."""
     at = np.arange(2 * sample_rate)
-    return (AMPLITUDE * np.sin(2 * np.pi * frequency_hz / sample_rate * at)).astype("<i2").tobytes()
+    wave: bytes = (AMPLITUDE * np.sin(2 * np.pi * frequency_hz / sample_rate * at)).astype("<i2").tobytes()
+    return wave

@@ -44,7 +44,9 @@ def refused(dialect: Dialect, event: Any, config: SessionConfig | None = None) -
 
 def at_once(dialect: Dialect, frame: str, config: SessionConfig) -> ClientEvent | None:
     """Return the audio of *frame*, the first of its connection, as it is read at once; None if it is left to `read`."""
-    return ClientEvents(rules(dialect)).append(frame.encode(), config)
+    events = ClientEvents(rules(dialect))
+    append = events.append(frame.encode(), config)
+    return None if append is None else events.heard(append.audio, append.event_id, config)
 
 
 def _framed(event: Any) -> str:
