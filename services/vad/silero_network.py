@@ -69,7 +69,8 @@ class Network:
                 raise ValueError(f"it has no tensor {name}")
             if tensors[name].shape != shape:
                 raise ValueError(f"its {name} has the shape {tensors[name].shape}, not {shape}")
-        self._hann = _hann().astype(np.float32)
+        # Ready for a transform that is scaled by 1/16; both are powers of two, so nothing is lost.
+        self._hann = (_hann() * FRAME**0.5).astype(np.float32)
         if np.abs(tensors["stft.forward_basis_buffer"][:, 0] - _fourier()).max() > EXACT:
             raise ValueError("its stft.forward_basis_buffer is no Fourier transform with a Hann window")
         # The third convolution's first tap and the fourth's outer ones meet only padding.
@@ -102,7 +103,8 @@ class Network:
         samples[:, CONTEXT:-MIRRORED] = windows
         samples[:, -MIRRORED:] = windows[:, -2 : -2 - MIRRORED : -1]  # without the last itself
         np.multiply(memory.overlapping, self._hann, out=memory.frames)
-        np.fft.rfft(memory.frames, out=memory.transformed)
+        # "ortho" has a factor in single precision. With none, numpy converts to double and back: five times as long.
+        np.fft.rfft(memory.frames, norm="ortho", out=memory.transformed)
         rows = memory.first
         here = rows[:, :, BINS : 2 * BINS]
         np.abs(memory.transformed, out=here)
@@ -122,19 +124,19 @@ class Network:
         heard = np.matmul(memory.fourth, fourth, out=memory.fourth_out)
         np.maximum(heard, 0, out=memory.last[:, :128])
 
-    def _decode(self, said: Floats, cells: Floats, memory: "_Memory") -> Floats:
-        memory.last[:, 128:-1] = said
+    def _decode(self, hidden: Floats, cells: Floats, memory: "_Memory") -> Floats:
+        memory.last[:, 128:-1] = hidden
         gates = np.matmul(memory.last, self._decoder, out=memory.gates)
         np.tanh(gates, out=gates)
-        taken, kept, new, told = (gates[:, at : at + LSTM] for at in range(0, 4 * LSTM, LSTM))
+        input_gate, forget_gate, candidates, output_gate = (gates[:, at : at + LSTM] for at in range(0, 4 * LSTM, LSTM))
         _sigmoid_of_tanh(gates[:, : 2 * LSTM])
-        _sigmoid_of_tanh(told)
-        cells *= kept
-        taken *= new
-        cells += taken
-        np.tanh(cells, out=new)
-        np.multiply(told, new, out=said)
-        np.maximum(said, 0, out=memory.heard)
+        _sigmoid_of_tanh(output_gate)
+        cells *= forget_gate
+        input_gate *= candidates
+        cells += input_gate
+        np.tanh(cells, out=candidates)
+        np.multiply(output_gate, candidates, out=hidden)
+        np.maximum(hidden, 0, out=memory.heard)
         result: Floats = memory.heard @ self._sum
         result += self._sum_bias
         np.tanh(result, out=result)
