@@ -1,4 +1,4 @@
-"""Silero VAD as matrix products in numpy: the weights of its ONNX file, a third of what ONNX Runtime takes.
+"""Silero VAD as matrix products in numpy: the weights of its ONNX file, sooner than ONNX Runtime.
 
 The file stands inside the `silero-vad` package, which is never imported: it would import torch. The package's
 `silero_vad_16k.safetensors` is another training of the network, which decides otherwise here and there. What is

@@ -1,7 +1,7 @@
 """Silero VAD in ONNX Runtime: for any of Silero's ONNX files, and what the engine `silero` is held against.
 
-That one runs the same network in a third of the time. The model, 1.3 MB, stands inside the `silero-vad` package,
-which is never imported: it would import torch. Of the files there `silero_vad_16k_op15.onnx` is preferred to
+That one runs the same network, sooner. The model, 1.3 MB, stands inside the `silero-vad` package, which is never
+imported: it would import torch. Of the files there `silero_vad_16k_op15.onnx` is preferred to
 `silero_vad.onnx`: the same numbers at the same speed, loaded in a third of the time (their batched and single results
 are identical, bit by bit, on x86-64; the other files have no batch, or differ by 1e-6).
 """
