@@ -242,7 +242,10 @@ class Session:
         self._send_audio(pcm)
 
     def _send_audio(self, pcm: bytes) -> None:
-        for position, block in self._input.push(pcm):
+        blocks = self._input.push(pcm)
+        if self._turns.paused:  # the silence that ends the turn may be complete in the middle of a window
+            blocks += self._input.flush()
+        for position, block in blocks:
             self._out.append(do.SendAudio(block, position))
         self._expect_use()
 

@@ -136,6 +136,7 @@ TRANSITIONS: Final[dict[State, dict[Cue, State]]] = {
 
 # The gateway was told of the silence, so it is told of its end.
 _TOLD: Final = (State.PAUSED, State.WAITING)
+_SILENT: Final = (State.LULL, *_TOLD)
 
 
 class IllegalCueError(Exception):
@@ -189,6 +190,18 @@ class Endpointer:
         if self.open and end >= self.limit(start):
             self._end(end, end, events)
         return events
+
+    def next_end(self, start: int, window_samples: int) -> int:
+        """Return where the window that brings audio from *start* on should end.
+
+        A window on, or sooner where the silence is complete that ends the turn: nobody has to send the rest first.
+        """
+        end = start + window_samples
+        if self.state in _SILENT:
+            complete = self._silent_from + self._patience_ms() * SAMPLES_PER_MS
+            if start < complete < end:
+                return complete
+        return end
 
     def advise(self, asked_at: int, probability: float, at: int) -> list[Event]:
         """Take the *probability* that the turn was over in the pause told at *asked_at*; *at* is the next to be heard.

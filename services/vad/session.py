@@ -73,6 +73,7 @@ class Session:
         self.row: int | None = None  # in the engine
         self.queued = False  # for the engine, or in its hands
         self._window = window_samples
+        self._window_end = 0  # of the window that is due
         self._intake = Intake(frame.header, position_of(opened.at_sample))
         self._endpointer = Endpointer(parameters_of(opened.endpointing), onset_lag_ms)
         self._recognition = opened.recognition
@@ -117,7 +118,7 @@ class Session:
         while True:
             if self._endpointer.parameters.manual:
                 self._hold()
-            elif self._intake.until - self._intake.consumed >= self._window:
+            elif self._finds_window():
                 return True
             mark = self._intake.next_mark()
             if mark is None:
@@ -128,15 +129,22 @@ class Session:
             self._ack()
         return False
 
+    def _finds_window(self) -> bool:
+        intake = self._intake
+        end = self._endpointer.next_end(intake.consumed, self._window)
+        if end - self._window < intake.tape.start:
+            end = intake.consumed + self._window
+        self._window_end = end
+        return end <= intake.until
+
     def fill(self, window: Floats) -> None:
-        """Copy the due window out, in 16-bit units."""
-        self._intake.tape.read(self._intake.consumed, window)
+        """Copy the due window out, in 16-bit units. One that ends sooner begins in what was heard before."""
+        self._intake.tape.read(self._window_end - self._window, window)
 
     def hear(self, probability: float) -> None:
         """Use the due window, whose speech probability is *probability*."""
-        start = self._intake.consumed
-        events = self._endpointer.hear(start, start + self._window, probability)
-        self._go_on(start + self._window, events)
+        end = self._window_end
+        self._go_on(end, self._endpointer.hear(self._intake.consumed, end, probability))
 
     def advise(self, at: int, probability: float | None) -> None:
         """Keep the model's answer to what was asked at *at*; None: it failed."""
@@ -208,7 +216,7 @@ class Session:
             self._ack()
         keep = self._endpointer.keep_from(end)
         if self._turn is not None:
-            keep = min(keep, self._turn.sent)
+            keep = min(keep, self._turn.sent, end - self._window)
             if self._asks():
                 keep = min(keep, max(self._turn.began, end - LONGEST))
         intake.tape.forget_before(keep)

@@ -172,6 +172,8 @@ class Hearing:
             self._tape.forget_before(self._tape.end_ms - kept_ms)
             self._forgets_at_ms = kept_ms + FORGOTTEN_MS
         self._send(self._input.push(pcm))
+        if self._turns.paused:  # the silence that ends the turn may be complete in the middle of a window
+            self._send(self._input.flush())
 
     def _send(self, blocks: Iterable[tuple[int, bytes]]) -> None:
         out = self._scene.out

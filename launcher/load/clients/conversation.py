@@ -15,8 +15,6 @@ from launcher.load.playout import Playout
 from launcher.load.schedule import Turn, Visit
 
 SILENCE_MS: Final = 500
-# Our vad looks at windows of 32 ms, so it ends a turn so long after `silence_duration_ms`, and says so.
-ROUNDED_MS: Final = -SILENCE_MS % 32
 # A detector may hear the end of a phrase so much later than it was.
 NEAR_MS: Final = 700
 
@@ -61,7 +59,7 @@ class Conversation:
             self.findings.counts["split"] += 1
         heard.stopped = True
         self._current = place
-        self._due_ms = self.visit.begins_ms + self._due_of(end_ms - ROUNDED_MS)
+        self._due_ms = self.visit.begins_ms + self._due_of(end_ms)
 
     def audio(self, length_ms: float, now_ms: float) -> None:
         """Take a piece of an answer."""

@@ -554,6 +554,15 @@ def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -
     assert story.session.patient
 
 
+def test_in_a_pause_nothing_is_held_back_for_a_window() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    audio = ev.AudioReceived(b"\1\0" * 320)
+    assert of(do.SendAudio, story.tell(audio)) == []  # less than a window
+    story.tell(ev.SpeechPaused(1))
+    assert sum(len(sent.pcm) for sent in of(do.SendAudio, story.tell(audio))) == 2 * 640
+
+
 def test_in_speech_that_a_short_silence_ends_no_audio_waits() -> None:
     story = Story(SessionSettings(silence_duration_ms=200))
     story.starts_speaking(1)

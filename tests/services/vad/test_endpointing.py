@@ -112,6 +112,26 @@ def test_silence_is_below_the_threshold_by_a_margin(threshold: float, probabilit
     assert endpointer.state is (State.LULL if silent else State.SPEAKING)
 
 
+def test_a_window_ends_where_the_silence_is_complete() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=100))
+    assert endpointer.next_end(0, W) == W
+    hear(endpointer, "##")
+    assert endpointer.next_end(2 * W, W) == 3 * W
+    hear(endpointer, "...", first=2)
+    complete = 2 * W + 100 * MS
+    assert endpointer.next_end(5 * W, W) == complete
+    assert endpointer.hear(5 * W, complete, 0.1) == [SpeechStopped(complete, complete)]
+    assert endpointer.next_end(complete, W) == complete + W
+
+
+def test_who_speaks_in_the_window_that_ended_early_goes_on() -> None:
+    endpointer = Endpointer(replace(QUICK, silence_duration_ms=100))
+    hear(endpointer, "##...")
+    early = endpointer.next_end(5 * W, W)
+    assert endpointer.hear(5 * W, early, 0.8) == []
+    assert endpointer.next_end(early, W) == early + W
+
+
 def test_silence_counts_from_the_first_silent_sample_on() -> None:
     endpointer = Endpointer(replace(QUICK, silence_duration_ms=500))
     hear(endpointer, "##")

@@ -103,11 +103,35 @@ async def test_a_turn_goes_to_the_gateway_as_events_and_to_the_recogniser_as_spe
     open_session(served)
     say(served, SILENT * 20 + LOUD * 10 + SILENT * 20)
     heard = await last_speech(served)
-    assert heard == (SILENT * 20 + LOUD * 10 + SILENT * 16)[2 * (20 * W - 4_800) :]
+    assert heard == (SILENT * 20 + LOUD * 10 + SILENT * 16)[2 * (20 * W - 4_800) : 2 * (30 * W + 8_000)]
     (started,), (stopped,) = of(served, "s1", "speech_started"), of(served, "s1", "speech_stopped")
     assert started.speech_started.at_sample == 20 * W - 4_800
-    assert stopped.speech_stopped.at_sample == 46 * W
+    assert stopped.speech_stopped.at_sample == 30 * W + 8_000  # 500 ms, in the middle of a window
     assert stopped.header.turn_id == 1
+
+
+async def test_a_turn_ends_once_its_silence_is_complete_without_the_rest_of_a_window(served: Served) -> None:
+    open_session(served)
+    said = LOUD * 4 + SILENT * 15 + SILENT[: 2 * 319]
+    say(served, said)
+    send(served, "nobody", audio=pb.Audio())
+    await served[0].next("error")
+    assert of(served, "s1", "speech_stopped") == []
+    send(served, audio=pb.Audio(pcm=SILENT[:2], at_sample=len(said) // 2))
+    stopped = (await served[0].next("speech_stopped")).speech_stopped
+    assert stopped.at_sample == stopped.decided_at_sample == 4 * W + 8_000
+
+
+async def test_audio_after_a_window_that_ended_early_is_heard_from_there_on(served: Served) -> None:
+    """Somebody speaks again just when the silence is nearly complete: nothing of it is lost."""
+    open_session(served)
+    said = LOUD * 4 + SILENT * 15 + LOUD * 5 + SILENT * 20
+    say(served, said)
+    heard = await last_speech(served)
+    (started,), (stopped,) = of(served, "s1", "speech_started"), of(served, "s1", "speech_stopped")
+    begin, end = started.speech_started.at_sample, stopped.speech_stopped.at_sample
+    assert heard == said[2 * begin : 2 * end]
+    assert 24 * W + 8_000 <= end < 25 * W + 8_000
 
 
 async def test_a_recording_is_one_turn_with_silero(speech: Path) -> None:

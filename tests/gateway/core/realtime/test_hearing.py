@@ -594,6 +594,14 @@ def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -
     assert story.session.patient
 
 
+def test_in_a_pause_nothing_is_held_back_for_a_window() -> None:
+    story = Story()
+    story.starts_speaking(1)
+    assert of(do.SendAudio, story.appends(20)) == []  # less than a window
+    story.tell(ev.SpeechPaused(1))
+    assert sum(len(sent.pcm) for sent in of(do.SendAudio, story.appends(20))) == 40 * BYTES_PER_MS
+
+
 def test_what_a_model_hears_at_a_pause_does_not_wait() -> None:
     story = Story()
     story.detects(type="semantic_vad")

@@ -6,7 +6,7 @@ from launcher.load.clients.conversation import Conversation
 from launcher.load.findings import Findings
 from launcher.load.schedule import Turn, Visit
 
-# One asks from 1000 to 2000 ms; the silence is complete at 2500, which the vad's windows make 2512.
+# One asks from 1000 to 2000 ms; the silence is complete at 2500.
 QUESTION = Turn(1000, 1000, 0)
 INTERRUPTION = Turn(4000, 1000, 0, interrupts=True)
 
@@ -25,7 +25,7 @@ def answer(heard: Conversation, from_ms: float, *, length_ms: int = 400) -> None
 
 def test_latency_counts_from_the_chunk_that_completed_the_silence() -> None:
     heard, findings = conversation(QUESTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650)
     heard.ended(completed=True, why="completed", now_ms=2700)
     assert heard.settled
@@ -39,7 +39,7 @@ def test_latency_counts_from_the_chunk_that_completed_the_silence() -> None:
 
 def test_a_turn_without_an_answer_is_lost() -> None:
     heard, findings = conversation(QUESTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     assert not heard.settled
     heard.settle(ends_told=True)
     assert (findings.counts["turns"], findings.counts["answered"]) == (1, 0)
@@ -57,7 +57,7 @@ def test_a_turn_without_an_answer_is_lost() -> None:
 def test_what_was_missing_is_told(stopped: bool, began: bool, told: str) -> None:
     heard, findings = conversation(QUESTION)
     if stopped:
-        heard.stopped(2512, 2640)
+        heard.stopped(2500, 2640)
     if began:
         answer(heard, 2700)
     heard.settle(ends_told=True)
@@ -66,7 +66,7 @@ def test_what_was_missing_is_told(stopped: bool, began: bool, told: str) -> None
 
 def test_an_answer_that_fails_is_lost() -> None:
     heard, findings = conversation(QUESTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650)
     heard.ended(completed=False, why="failed", now_ms=2900)
     heard.settle(ends_told=True)
@@ -76,7 +76,7 @@ def test_an_answer_that_fails_is_lost() -> None:
 
 def test_a_draft_that_is_thrown_away_is_no_answer_and_no_loss() -> None:
     heard, findings = conversation(QUESTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     heard.ended(completed=False, why="cancelled", now_ms=2645)
     heard.stopped(2544, 2660)
     answer(heard, 2700)
@@ -87,11 +87,11 @@ def test_a_draft_that_is_thrown_away_is_no_answer_and_no_loss() -> None:
 
 def test_a_player_is_silent_when_it_is_told_of_speech() -> None:
     heard, findings = conversation(QUESTION, INTERRUPTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650, length_ms=4000)
     heard.ended(completed=True, why="completed", now_ms=3000)
     heard.interrupted(100 + 4040 + 70)  # the chunk with the onset leaves at 4040 of the visit
-    heard.stopped(5512, 5650)
+    heard.stopped(5500, 5650)
     answer(heard, 5700)
     heard.ended(completed=True, why="completed", now_ms=5800)
     heard.settle(ends_told=True)
@@ -101,7 +101,7 @@ def test_a_player_is_silent_when_it_is_told_of_speech() -> None:
 
 def test_without_a_player_of_its_own_a_client_has_heard_what_came() -> None:
     heard, findings = conversation(QUESTION, INTERRUPTION, flushes=False)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     for piece in range(40):
         heard.audio(40, 2650 + 40 * piece)
     heard.interrupted(4300)
@@ -113,7 +113,7 @@ def test_without_a_player_of_its_own_a_client_has_heard_what_came() -> None:
 
 def test_a_voice_that_goes_on_after_an_interruption_is_an_error() -> None:
     heard, findings = conversation(QUESTION, INTERRUPTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650, length_ms=8000)
     heard.ended(completed=True, why="completed", now_ms=3000)
     heard.settle(ends_told=True)
@@ -122,7 +122,7 @@ def test_a_voice_that_goes_on_after_an_interruption_is_an_error() -> None:
 
 def test_an_answer_that_was_over_cannot_be_interrupted() -> None:
     heard, findings = conversation(QUESTION, INTERRUPTION)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650)
     heard.ended(completed=True, why="completed", now_ms=3000)
     heard.interrupted(4200)
@@ -134,7 +134,7 @@ def test_an_answer_that_was_over_cannot_be_interrupted() -> None:
 def test_an_answer_longer_than_the_pause_is_the_users_own_doing() -> None:
     next_question = Turn(4000, 1000, 0)
     heard, findings = conversation(QUESTION, next_question)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     answer(heard, 2650, length_ms=4000)
     heard.ended(completed=False, why="cancelled", now_ms=4300)
     heard.settle(ends_told=True)
@@ -145,7 +145,7 @@ def test_a_turn_that_was_taken_for_two_is_counted() -> None:
     heard, findings = conversation(QUESTION)
     heard.stopped(1612, 1700)
     answer(heard, 1720)
-    heard.stopped(2512, 2640)
+    heard.stopped(2500, 2640)
     assert findings.counts["split"] == 1
 
 
