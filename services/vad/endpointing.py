@@ -13,7 +13,7 @@ positions are sample counts at 16 kHz, time passes only when audio does.
 
 Speech begins with a probability of `threshold` or more; silence begins only below `threshold` - 0.15, and only a window
 below that ends or pauses a turn (as Silero's own VADIterator does it). What lies between changes nothing.
-A turn opens after `min_speech_ms` of it; when the detector is sure (`SURE`), what it is known to miss counts too.
+A turn opens after `min_speech_ms` of it; what the detector is known to miss of an onset counts, too.
 At a pause a model may be asked whether the turn is over (`advise`). If it is, the turn ends where the model was asked,
 however much silence has been heard since; if not, a longer silence ends it. Until the model has answered, and without
 one, `silence_duration_ms` rules.
@@ -29,8 +29,6 @@ SAMPLES_PER_MS: Final = 16
 # Silero's VADIterator: the distance that keeps a probability that trembles about the threshold from cutting a word.
 HYSTERESIS: Final = 0.15
 LEAST_NEGATIVE_THRESHOLD: Final = 0.01
-# From here on a detector is taken for sure that this is speech.
-SURE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +172,7 @@ class Endpointer:
         elif probability < max(asked.threshold - HYSTERESIS, LEAST_NEGATIVE_THRESHOLD):
             silent = True
             self._on_silence(start)
-        sure = probability >= max(SURE, asked.threshold)
-        spoken = end - self._onset + (self._onset_lag if sure else 0)
+        spoken = self._onset_lag + end - self._onset
         if self.state is State.ONSET and spoken >= asked.min_speech_ms * SAMPLES_PER_MS:
             self._go(Cue.SPOKEN)
             self._begin(self._earliest(self._onset), end, events)

@@ -32,7 +32,7 @@ class Engine(Protocol):
     inline_windows: int
     """Steps of up to so many run on the event loop: handing them to a thread would take longer than they hold it up."""
     onset_lag_ms: int
-    """Of speech that the engine has become sure of, so much at least came before the first window that it called so."""
+    """So much speech at least came before the first window that the engine calls speech."""
 
     def load(self) -> None:
         """Make the model ready.
