@@ -73,5 +73,8 @@ class Speaker:
         self._gateway.send(self._address, self.header, speech=speech)
 
     def cancel(self) -> None:
-        """Cancel the turn."""
-        self._gateway.send(self._address, self.header, cancel=pb.Cancel())
+        """Cancel the turn as gateways do: what of it is on its way still is of an older generation, and passed over."""
+        header = Header(
+            session_id=self.header.session_id, turn_id=self.header.turn_id, generation=self.header.generation + 1
+        )
+        self._gateway.send(self._address, header, cancel=pb.Cancel())
