@@ -74,20 +74,20 @@ class InputAudio:
         """Whether the vad is so far behind that no more should be read."""
         return self._sent - self._consumed >= IN_FLIGHT_MS * BYTES_PER_MS
 
-    def push(self, pcm: bytes) -> list[tuple[int, bytes]]:
-        """Append *pcm* (s16le, whole samples); return (position, block) of the full windows that result."""
+    def push(self, pcm: bytes, *, in_full: bool = False) -> list[tuple[int, bytes]]:
+        """Append *pcm* (s16le, whole samples); return (position, block) of the full windows that result.
+
+        *in_full*: also of what is short of a window.
+        """
         if self._partial:
             pcm = self._partial + pcm
-        whole = len(pcm) // WINDOW_BYTES * WINDOW_BYTES
+        whole = len(pcm) if in_full else len(pcm) // WINDOW_BYTES * WINDOW_BYTES
         self._partial = pcm[whole:]
         return [self._block(pcm[start : min(start + BLOCK_BYTES, whole)]) for start in range(0, whole, BLOCK_BYTES)]
 
     def flush(self) -> list[tuple[int, bytes]]:
         """Return what is short of a window as a block, if there is any: something means this very position."""
-        if not self._partial:
-            return []
-        block, self._partial = self._partial, b""
-        return [self._block(block)]
+        return self.push(b"", in_full=True)
 
     def _block(self, block: bytes) -> tuple[int, bytes]:
         position = self.at_sample

@@ -242,10 +242,8 @@ class Session:
         self._send_audio(pcm)
 
     def _send_audio(self, pcm: bytes) -> None:
-        blocks = self._input.push(pcm)
-        if self._turns.paused:  # the silence that ends the turn may be complete in the middle of a window
-            blocks += self._input.flush()
-        for position, block in blocks:
+        # In a pause, the silence that ends the turn may be complete in the middle of a window.
+        for position, block in self._input.push(pcm, in_full=self._turns.paused):
             self._out.append(do.SendAudio(block, position))
         self._expect_use()
 

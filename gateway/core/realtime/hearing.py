@@ -171,9 +171,8 @@ class Hearing:
             kept_ms = UNJUDGED_MS + (detection.prefix_padding_ms if detection is not None else 0)
             self._tape.forget_before(self._tape.end_ms - kept_ms)
             self._forgets_at_ms = kept_ms + FORGOTTEN_MS
-        self._send(self._input.push(pcm))
-        if self._turns.paused:  # the silence that ends the turn may be complete in the middle of a window
-            self._send(self._input.flush())
+        # In a pause, the silence that ends the turn may be complete in the middle of a window.
+        self._send(self._input.push(pcm, in_full=self._turns.paused))
 
     def _send(self, blocks: Iterable[tuple[int, bytes]]) -> None:
         out = self._scene.out
