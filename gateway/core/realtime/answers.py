@@ -29,9 +29,9 @@ GRANT_STEP_MS: Final = 2500
 
 
 class Answers:
-    """Makes, follows and ends responses. *ended* is called with each of the conversation's that is over."""
+    """Makes, follows and ends responses. *ended* is called when one of the conversation's is over."""
 
-    def __init__(self, scene: Scene, conversation: Conversation, ended: Callable[[Response], None]) -> None:
+    def __init__(self, scene: Scene, conversation: Conversation, ended: Callable[[], None]) -> None:
         self._scene = scene
         self._conversation = conversation
         self._ended = ended
@@ -316,8 +316,9 @@ class Answers:
         scene.say(tell.ResponseDone(view))
         if response is self.active:
             self.active = None
-            scene.heard_until_ms = (response.first_audio_at_ms or scene.now_ms) + response.audio_ms
-            self._ended(response)
+            began_ms = scene.now_ms if response.first_audio_at_ms is None else response.first_audio_at_ms
+            scene.heard_until_ms = max(began_ms + response.audio_ms, scene.now_ms)
+            self._ended()
             queued, self._queued = self._queued, None
             if queued is not None and not queued.deleted:
                 self._begin_automatic(queued)

@@ -26,7 +26,6 @@ from gateway.core.realtime.config import SessionConfig
 from gateway.core.realtime.conversation import Conversation, Entry
 from gateway.core.realtime.editing import Editing
 from gateway.core.realtime.hearing import Hearing
-from gateway.core.realtime.response import Response
 from gateway.core.realtime.scene import Scene
 from gateway.core.realtime.settings import RealtimeSettings
 from gateway.core.response import Status
@@ -198,8 +197,8 @@ class RealtimeSession:
         self._quiet_since_ms = None
         self._answers.answer(entry)
 
-    def _response_ended(self, response: Response) -> None:
-        self._quiet_since_ms = self._scene.now_ms + response.audio_ms
+    def _response_ended(self) -> None:
+        self._quiet_since_ms = self._scene.heard_until_ms
 
     def _idle_due_ms(self) -> float | None:
         detection = self._scene.config.turn_detection
