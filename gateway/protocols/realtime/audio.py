@@ -40,7 +40,7 @@ def to_wire(pcm: bytes, form: AudioFormat) -> bytes:
     return codes
 
 
-class InputAudio:
+class Resampler:
     """Turns the audio of one session, of one format, into 16 kHz s16le.
 
     What comes out depends on what went in, not on how it was cut: the filter's sums are exact. It lags by `HALF_MS`,

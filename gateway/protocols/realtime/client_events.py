@@ -13,7 +13,7 @@ import msgspec
 from gateway.core.input import BLOCK_BYTES, BYTES_PER_MS
 from gateway.core.realtime import client_events as ask
 from gateway.core.realtime.config import AudioFormat, SessionConfig
-from gateway.protocols.realtime.audio import HALF_MS, InputAudio
+from gateway.protocols.realtime.audio import HALF_MS, Resampler
 from gateway.protocols.realtime.checks import (
     MAX_AUDIO_BYTES,
     Object,
@@ -59,7 +59,7 @@ class ClientEvents:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._input = InputAudio(AudioFormat())
+        self._resampler = Resampler(AudioFormat())
         self._untouched = True
         """Whether the type of the session may still change: no audio and no item have come."""
         self._readers: dict[str, Callable[[Object, SessionConfig], ask.ClientEvent]] = {
@@ -126,9 +126,9 @@ class ClientEvents:
 
     def _appended(self, audio: bytes, event_id: str | None, form: AudioFormat) -> ask.AppendAudio:
         self._untouched = False
-        if form is not self._input.form and form != self._input.form:
-            self._input = InputAudio(form)
-        return ask.AppendAudio(self._input.push(audio), audio, event_id)
+        if form is not self._resampler.form and form != self._resampler.form:
+            self._resampler = Resampler(form)
+        return ask.AppendAudio(self._resampler.push(audio), audio, event_id)
 
     # -- everything else ----------------------------------------------------------------------------------------------
 

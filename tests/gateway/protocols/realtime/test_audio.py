@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.realtime.config import AudioFormat
-from gateway.protocols.realtime.audio import HALF_MS, PCM_RATES, InputAudio, from_wire, to_wire
+from gateway.protocols.realtime.audio import HALF_MS, PCM_RATES, Resampler, from_wire, to_wire
 
 ULAW, ALAW = AudioFormat("pcmu", 8_000), AudioFormat("pcma", 8_000)
 FORMATS = [*(AudioFormat("pcm", rate) for rate in PCM_RATES), ULAW, ALAW]
@@ -60,27 +60,27 @@ def test_every_code_survives_a_round_trip(form: AudioFormat) -> None:
 @pytest.mark.parametrize("form", FORMATS, ids=str)
 def test_a_second_becomes_a_second(form: AudioFormat) -> None:
     raw = to_wire(tone(form.rate, 440), form)
-    pcm = InputAudio(form).push(raw)
+    pcm = Resampler(form).push(raw)
     assert abs(len(pcm) // 2 - 16_000) <= 2
 
 
 @pytest.mark.parametrize("rate", PCM_RATES)
 @pytest.mark.parametrize("hz", [200, 1000, 3400])
 def test_speech_keeps_its_strength(rate: int, hz: int) -> None:
-    assert abs(loudness(InputAudio(AudioFormat("pcm", rate)).push(tone(rate, hz)))) < 0.5
+    assert abs(loudness(Resampler(AudioFormat("pcm", rate)).push(tone(rate, hz)))) < 0.5
 
 
 @pytest.mark.parametrize("rate", [rate for rate in PCM_RATES if rate > 16_000])
 @pytest.mark.parametrize("hz", [9_000, 10_000, 11_500])
 def test_what_16_khz_cannot_hold_is_taken_away(rate: int, hz: int) -> None:
-    assert loudness(InputAudio(AudioFormat("pcm", rate)).push(tone(rate, hz))) < -55
+    assert loudness(Resampler(AudioFormat("pcm", rate)).push(tone(rate, hz))) < -55
 
 
 @pytest.mark.parametrize("rate", [rate for rate in PCM_RATES if rate != 16_000])
 def test_a_click_comes_out_a_millisecond_late(rate: int) -> None:
     samples = np.zeros(rate // 10, "<i2")
     samples[rate // 20] = 20_000
-    heard = np.abs(np.frombuffer(InputAudio(AudioFormat("pcm", rate)).push(samples.tobytes()), "<i2").astype(int))
+    heard = np.abs(np.frombuffer(Resampler(AudioFormat("pcm", rate)).push(samples.tobytes()), "<i2").astype(int))
     assert abs(int(heard.argmax()) - (16_000 // 20 + 16 * HALF_MS)) <= 1
 
 
@@ -89,15 +89,15 @@ def test_a_click_comes_out_a_millisecond_late(rate: int) -> None:
 def test_any_splitting_gives_the_same_samples(form: AudioFormat, cuts: list[int], seed: int) -> None:
     size = form.bytes_per_sample
     raw = np.random.default_rng(seed).bytes(3000 * size)
-    whole = InputAudio(form).push(raw)
+    whole = Resampler(form).push(raw)
     ends = [0, *sorted(cuts), 3000]
-    parts = InputAudio(form)
+    parts = Resampler(form)
     assert b"".join(parts.push(raw[a * size : b * size]) for a, b in pairwise(ends)) == whole
 
 
 def test_full_scale_does_not_wrap_around() -> None:
     square = np.tile(np.repeat(np.array([32767, -32768], "<i2"), 40), 100).tobytes()
-    heard = np.frombuffer(InputAudio(AudioFormat()).push(square), "<i2")
+    heard = np.frombuffer(Resampler(AudioFormat()).push(square), "<i2")
     flips = np.abs(np.diff(heard.astype(int)))
     assert heard.max() == 32767
     assert (flips > 60_000).sum() == 0
