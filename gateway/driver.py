@@ -531,7 +531,7 @@ class Driver:
             self._fail()
 
     def _take_audio(self, event: Any) -> None:
-        """Take audio, as often as nothing else comes: all that can fall due by it is the vad's word that it is used."""
+        """Take audio. It brings no time nearer but that by which the vad must say that it is used."""
         if self._closed:
             return
         self._received_us = time.time_ns() // 1000
