@@ -8,6 +8,7 @@ from gateway.core.input import BACK_MS, BYTES_PER_MS, IN_FLIGHT_MS
 from gateway.core.response import Status
 from gateway.core.session import AHEAD_MS, NOT_READING_MS, SessionSettings
 from gateway.core.turn import EARLY_TURNS, TurnState
+from tests.gateway.core.pauses import waits_but_for_a_pause
 from tests.gateway.core.stories import CHUNK_MS, Story, kinds, of, one
 
 SETTINGS = SessionSettings()
@@ -533,14 +534,7 @@ def test_half_duplex_hears_silence_while_the_answer_is_audible() -> None:
 
 def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -> None:
     story = Story()
-    patient = [story.session.patient]
-    story.starts_speaking(1)
-    patient.append(story.session.patient)
-    story.tell(ev.SpeechPaused(1))
-    patient.append(story.session.patient)
-    story.tell(ev.SpeechResumed(1))
-    patient.append(story.session.patient)
-    assert patient == [True, True, False, True]
+    assert waits_but_for_a_pause(story)
     story.stops_speaking(1)
     assert not story.session.patient  # the user may go on, which takes the answer back
     story.tell(ev.Transcript(1, "hello", 1000))

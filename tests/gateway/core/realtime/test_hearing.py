@@ -13,6 +13,7 @@ from gateway.core.realtime.config import SessionConfig, Transcription, TurnDetec
 from gateway.core.realtime.hearing import SILENCE
 from gateway.core.realtime.settings import RealtimeSettings
 from gateway.core.response import Status
+from tests.gateway.core.pauses import waits_but_for_a_pause
 from tests.gateway.core.realtime.stories import CHUNK_MS, MANUAL, TRANSCRIBED, Story, of, one, told, user
 
 SETTINGS = RealtimeSettings()
@@ -576,14 +577,7 @@ def test_a_vad_that_is_still_busy_is_waited_for_before_a_commit_is_taken_for_sil
 
 def test_audio_may_wait_but_where_a_turn_may_end_or_an_answer_be_interrupted() -> None:
     story = Story()
-    patient = [story.session.patient]
-    story.starts_speaking(1)
-    patient.append(story.session.patient)
-    story.tell(ev.SpeechPaused(1))
-    patient.append(story.session.patient)
-    story.tell(ev.SpeechResumed(1))
-    patient.append(story.session.patient)
-    assert patient == [True, True, False, True]
+    assert waits_but_for_a_pause(story)
     story.stops_speaking(1)
     assert not story.session.patient  # the answer that is to come may be interrupted
     story.tell(ev.Transcript(1, "hello", 1000))
