@@ -103,7 +103,7 @@ class Network:
         samples[:, CONTEXT:-MIRRORED] = windows
         samples[:, -MIRRORED:] = windows[:, -2 : -2 - MIRRORED : -1]  # without the last itself
         np.multiply(memory.overlapping, self._hann, out=memory.frames)
-        # "ortho" has a factor in single precision. With none, numpy converts to double and back: five times as long.
+        # "ortho" has a factor in single precision. With none, numpy converts to double and back.
         np.fft.rfft(memory.frames, norm="ortho", out=memory.transformed)
         rows = memory.first
         here = rows[:, :, BINS : 2 * BINS]
