@@ -6,6 +6,7 @@ import pytest
 
 from gateway.listeners import held
 from gateway.listeners.held import Held
+from tests.support.waiting import until
 
 ENOUGH = 10
 
@@ -60,10 +61,7 @@ async def test_what_a_client_sent_last_goes_when_nothing_follows(monkeypatch: py
     monkeypatch.setattr(held, "LONGEST_S", 0.001)
     listener = Listener()
     listener.says(b"ab")
-    async with asyncio.timeout(10):
-        while not listener.heard:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-    assert listener.heard == [b"ab"]
+    await until(lambda: listener.heard == [b"ab"])
 
 
 async def test_nothing_of_a_client_that_is_gone_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
