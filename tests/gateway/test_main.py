@@ -74,8 +74,8 @@ async def test_sigterm_ends_it_with_0(folder: Path) -> None:
     async with gateway(folder, "-m", "gateway") as here:
         assert here.stderr is not None
         async with asyncio.timeout(PATIENCE_S):
-            while b"listening" not in await here.stderr.readline():
-                pass
+            while b"listening" not in (line := await here.stderr.readline()):
+                assert line, "it ended"  # at the end of a stream nothing waits, not even for the deadline
         here.send_signal(signal.SIGTERM)
         lines = await said_until_the_end(here)
     assert here.returncode == 0
